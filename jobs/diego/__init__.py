@@ -1,0 +1,1 @@
+"""Diego, the runtime of Cloud Foundry, on plain Linux machines."""
