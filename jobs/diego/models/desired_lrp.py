@@ -1,0 +1,155 @@
+"""A desired LRP: what somebody wants to run, and how many of it (contract/lifecycle.md section 3).
+
+The record keeps the whole protobuf message as encoded bytes, in the form of a list entry, so that a list of
+many is a join and nothing is copied twice. What decisions need often stands beside it, derived once.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from diego.models.actual_lrp import ModificationTag
+from diego.wire import desired_lrp_pb2, volume_mount_pb2
+
+INTERNAL_ROUTER = "internal-router"
+LIST_ENTRY = b"\x12"
+
+
+class MetricTag(NamedTuple):
+    """The wanted value of a metric tag: a text, or a value that each instance has of its own."""
+
+    name: str
+    static: str
+    dynamic: int
+
+    def resolve(self, index: int, instance_guid: str) -> str:
+        """The value for one instance. An unknown dynamic value is an empty text."""
+        if self.dynamic == 1:
+            return str(index)
+        if self.dynamic == 2:
+            return instance_guid
+        return self.static
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredLRP:
+    """One record.
+
+    For the store: `message()` has every column's content except `created_at`, which belongs into the run
+    info, and `volume_drivers(message)` is the volume placement. `DesiredLRP.of(message, created_at)` makes
+    the record again from the columns.
+
+    Attributes:
+        frame: the message as stored, framed as an entry of field 2 (tag, length, bytes). It always has
+            `routes` and `modification_tag`, no unknown fields, and no port twice.
+        served: the frame as list and get tell it, with metrics guid and source id completed from each other
+            (contract/bbs-api.md section 3); the same object as `frame` where that changes nothing.
+        internal_routes: the host names of the `internal-router` entry; None without such an entry.
+        created_at: Unix nanoseconds.
+    """
+
+    process_guid: str
+    domain: str
+    instances: int
+    tag: ModificationTag
+    created_at: int
+    frame: bytes
+    served: bytes
+    internal_routes: tuple[str, ...] | None
+    metric_tags: tuple[MetricTag, ...]
+
+    @classmethod
+    def of(cls, message: desired_lrp_pb2.DesiredLRP, created_at: int) -> "DesiredLRP":
+        """The record of a message, which is brought into the stored form on the way (it is changed)."""
+        message.routes.SetInParent()
+        message.modification_tag.SetInParent()
+        if len(message.ports) > 1:
+            unique = list(dict.fromkeys(message.ports))
+            if len(unique) != len(message.ports):
+                del message.ports[:]
+                message.ports.extend(unique)
+        frame = list_entry(message.SerializeToString(deterministic=True))
+        return cls(
+            process_guid=message.process_guid,
+            domain=message.domain,
+            instances=message.instances,
+            tag=ModificationTag(message.modification_tag.epoch, message.modification_tag.index),
+            created_at=created_at,
+            frame=frame,
+            served=_served(message, frame),
+            internal_routes=internal_routes(message.routes),
+            metric_tags=tuple(
+                MetricTag(name, value.static, value.dynamic)
+                for name, value in sorted(message.metric_tags.items())
+            ),
+        )
+
+    def message(self) -> desired_lrp_pb2.DesiredLRP:
+        """The stored message decoded, a new one each time."""
+        return desired_lrp_pb2.DesiredLRP.FromString(entry_content(self.frame))
+
+    def served_message(self) -> desired_lrp_pb2.DesiredLRP:
+        """The message as list and get tell it, a new one each time."""
+        return desired_lrp_pb2.DesiredLRP.FromString(entry_content(self.served))
+
+    def resolved_tags(self, index: int, instance_guid: str) -> dict[str, str]:
+        """The metric tags that one instance ought to have."""
+        return {tag.name: tag.resolve(index, instance_guid) for tag in self.metric_tags}
+
+
+def internal_routes(routes: desired_lrp_pb2.ProtoRoutes) -> tuple[str, ...] | None:
+    """The host names of the `internal-router` entry, or None without one (or with one that says nothing).
+
+    The entry's value is a JSON list of objects with a `hostname`; what is not one counts as no host name.
+    """
+    if INTERNAL_ROUTER not in routes.routes:
+        return None
+    try:
+        entries = json.loads(routes.routes[INTERNAL_ROUTER])
+    except ValueError:
+        return None
+    if not isinstance(entries, list):
+        return None
+    return tuple(str(entry.get("hostname", "")) for entry in entries if isinstance(entry, dict))
+
+
+def volume_drivers(mounts: Iterable[volume_mount_pb2.VolumeMount]) -> list[str]:
+    """The drivers that a cell must have: the volume placement of a desired LRP."""
+    return [mount.driver for mount in mounts]
+
+
+def list_entry(encoded: bytes) -> bytes:
+    """An encoded message as an entry of field 2, which is where every list answer of the BBS has its entries."""
+    return LIST_ENTRY + varint(len(encoded)) + encoded
+
+
+def entry_content(entry: bytes) -> bytes:
+    """The encoded message inside an entry made by `list_entry`."""
+    start = 1
+    while entry[start] & 0x80:
+        start += 1
+    return entry[start + 1 :]
+
+
+def varint(number: int) -> bytes:
+    """A non-negative number in protobuf's base-128 form."""
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _served(message: desired_lrp_pb2.DesiredLRP, frame: bytes) -> bytes:
+    source = "source_id" in message.metric_tags
+    if source == bool(message.metrics_guid):
+        return frame
+    told = desired_lrp_pb2.DesiredLRP()
+    told.CopyFrom(message)
+    if source:
+        told.metrics_guid = message.metric_tags["source_id"].static
+    else:
+        told.metric_tags["source_id"].static = message.metrics_guid
+    return list_entry(told.SerializeToString(deterministic=True))
