@@ -13,7 +13,9 @@ from support.mariadb import Database, MariaDb
 @pytest.fixture(scope="session")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with `ca.crt` and the leaves of `support.pki`."""
-    return test_pki.write(tmp_path_factory.mktemp("pki"))
+    directory = test_pki.write(tmp_path_factory.mktemp("pki"))
+    (directory / "ca.crt").write_bytes((directory / "service_cf_internal_ca.crt").read_bytes())
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,215 @@
+"""A bounded set of connections, handed out one at a time."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from diego.database.connections import Connection, Settings
+from diego.database.errors import ConnectionLost, DeadlineExceeded, Deadlock
+
+TRIES = 3
+PAUSE_SECONDS = 0.5
+READ_COMMITTED = "READ COMMITTED"
+REPEATABLE_READ = "REPEATABLE READ"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatistics:
+    """What a pool's connections did since it was made; times in seconds."""
+
+    open_connections: int = 0
+    wait_count: int = 0
+    wait_seconds: float = 0.0
+    queries_total: int = 0
+    queries_succeeded: int = 0
+    queries_failed: int = 0
+    queries_in_flight: int = 0
+    query_seconds_max: float = 0.0
+    """The longest transaction since the statistics were last taken."""
+
+
+class Pool:
+    """At most `size` connections, made when needed, the freshest used first.
+
+    A connection older than `lifetime` seconds is not used again (0: no limit).
+    """
+
+    def __init__(
+        self, settings: Settings, *, size: int, isolation: str = REPEATABLE_READ, lifetime: float = 0.0
+    ) -> None:
+        self._settings = settings
+        self._tls = settings.tls()
+        self._size = size
+        self._isolation = isolation
+        self._lifetime = lifetime
+        self._idle: list[Connection] = []
+        self._lent = 0
+        self._changed = threading.Condition()
+        self._statistics = _Counters()
+
+    @property
+    def operation_timeout(self) -> float:
+        return self._settings.operation_timeout
+
+    def deadline(self) -> float:
+        """When a piece of work that begins now must be done, on the monotonic clock."""
+        return time.monotonic() + self._settings.operation_timeout
+
+    @contextmanager
+    def connection(self, deadline: float) -> Iterator[Connection]:
+        """A connection for the length of the block; what was not committed is rolled back at its end.
+
+        Raises:
+            ConnectionLost: the server cannot be reached.
+            DeadlineExceeded: all connections were lent until the deadline.
+
+        """
+        connection = self._take(deadline)
+        try:
+            connection.allow(deadline)
+            yield connection
+        except BaseException:
+            self._give_back(connection, clean=False)
+            raise
+        self._give_back(connection, clean=True)
+
+    def transact(self, work: Callable[[Connection], T], *, deadline: float | None = None) -> T:
+        """Do `work` in one transaction and commit.
+
+        A deadlock is tried again, three times in all and half a second apart; a kept connection that turns
+        out to be dead is replaced at once. So `work` may run more than once, and, when the connection was
+        lost during the commit, after it had its effect: it must be harmless to repeat.
+        """
+        deadline = deadline or self.deadline()
+        began = self._statistics.began()
+        try:
+            result = self._transact(work, deadline)
+        except BaseException:
+            self._statistics.ended(began, succeeded=False)
+            raise
+        self._statistics.ended(began, succeeded=True)
+        return result
+
+    def statistics(self) -> PoolStatistics:
+        with self._changed:
+            open_connections = len(self._idle) + self._lent
+        return self._statistics.taken(open_connections)
+
+    def purge(self) -> None:
+        """Close what is idle: after an outage no kept connection is worth a try."""
+        with self._changed:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.discard()
+
+    close = purge
+
+    def _transact(self, work: Callable[[Connection], T], deadline: float) -> T:
+        replaced = False
+        tries = 0
+        while True:
+            kept = bool(self._idle)
+            try:
+                with self.connection(deadline) as connection:
+                    connection.begin_work()
+                    result = work(connection)
+                    connection.commit_work()
+                    return result
+            except Deadlock:
+                tries += 1
+                if tries >= TRIES or time.monotonic() + PAUSE_SECONDS >= deadline:
+                    raise
+                time.sleep(PAUSE_SECONDS)
+            except ConnectionLost:
+                self.purge()
+                if replaced or not kept:
+                    raise
+                replaced = True
+
+    def _take(self, deadline: float) -> Connection:
+        with self._changed:
+            if not self._idle and self._lent >= self._size:
+                self._wait_for_one(deadline)
+            self._lent += 1
+            connection = self._idle.pop() if self._idle else None
+        if connection is not None:
+            return connection
+        try:
+            return Connection(self._settings, tls=self._tls, isolation=self._isolation, deadline=deadline)
+        except BaseException:
+            self._forget_one()
+            raise
+
+    def _wait_for_one(self, deadline: float) -> None:
+        started = time.monotonic()
+        free = self._changed.wait_for(lambda: bool(self._idle) or self._lent < self._size, deadline - started)
+        self._statistics.waited(time.monotonic() - started)
+        if not free:
+            raise DeadlineExceeded("all connections to the database are in use")
+
+    def _give_back(self, connection: Connection, *, clean: bool) -> None:
+        if not clean and connection.usable:
+            connection.try_roll_back()
+        worn = self._lifetime and time.monotonic() - connection.opened > self._lifetime
+        if connection.usable and worn:
+            connection.discard()
+        with self._changed:
+            self._lent -= 1
+            if connection.usable:
+                self._idle.append(connection)
+            self._changed.notify()
+
+    def _forget_one(self) -> None:
+        with self._changed:
+            self._lent -= 1
+            self._changed.notify()
+
+
+class _Counters:
+    """The pool's running totals, under a lock of their own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waits = 0
+        self._wait_seconds = 0.0
+        self._succeeded = 0
+        self._failed = 0
+        self._in_flight = 0
+        self._longest = 0.0
+
+    def began(self) -> float:
+        with self._lock:
+            self._in_flight += 1
+        return time.monotonic()
+
+    def ended(self, began: float, *, succeeded: bool) -> None:
+        seconds = time.monotonic() - began
+        with self._lock:
+            self._in_flight -= 1
+            self._succeeded += succeeded
+            self._failed += not succeeded
+            self._longest = max(self._longest, seconds)
+
+    def waited(self, seconds: float) -> None:
+        with self._lock:
+            self._waits += 1
+            self._wait_seconds += seconds
+
+    def taken(self, open_connections: int) -> PoolStatistics:
+        with self._lock:
+            longest, self._longest = self._longest, 0.0
+            return PoolStatistics(
+                open_connections=open_connections,
+                wait_count=self._waits,
+                wait_seconds=self._wait_seconds,
+                queries_total=self._succeeded + self._failed,
+                queries_succeeded=self._succeeded,
+                queries_failed=self._failed,
+                queries_in_flight=self._in_flight,
+                query_seconds_max=longest,
+            )

@@ -1,0 +1,1 @@
+"""What locket decides, free of network, database and clock."""

@@ -1,0 +1,148 @@
+"""The loop that deletes rows whose time to live is over, and what it must know of the others' work."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from diego.database import ConnectionLost, DatabaseError, DeadlineExceeded
+from diego.locket.core.expiry import Timers
+from diego.locket.core.locks import Kind, Row
+from diego.locket.store import LockStore
+from diego.runtime.logs import get_logger
+
+READ_EVERY = 5.0
+"""Seconds between two readings of the whole table."""
+
+READ_AGAIN = 1.0
+"""The same after a reading that failed."""
+
+TICK = 0.25
+DISTURBANCE = 5.0
+"""Seconds: work of the database, or a pause of this process, longer than this may have kept holders from
+refreshing. It then counts as an outage: every row's time to live starts anew."""
+
+log = get_logger("locket")
+
+
+class Expiry:
+    """Watches rows and deletes the expired.
+
+    `active` holds the number of rows per type at the last reading, `expired` the totals deleted here.
+    """
+
+    def __init__(self, store: LockStore, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._last_alive = clock()
+        self._timers = Timers(self._last_alive)
+        self._lock = threading.Lock()
+        self.active = dict.fromkeys(Kind, 0)
+        self.expired = dict.fromkeys(Kind, 0)
+
+    def saw(self, row: Row) -> None:
+        """A row was locked or refreshed here."""
+        with self._lock:
+            self._timers.saw(row, self._clock())
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Around every piece of work in the database: an outage seen by anybody stops the clock for all."""
+        began = self._clock()
+        try:
+            yield
+        except (ConnectionLost, DeadlineExceeded):
+            self.disturbed()
+            raise
+        if self._clock() - began > DISTURBANCE:
+            self.disturbed()
+
+    def disturbed(self) -> None:
+        with self._lock:
+            self._timers.disturbed(self._clock())
+
+    def run(self, stopping: threading.Event) -> None:
+        """Read and expire until `stopping`. A database that is away is waited for."""
+        next_reading = self._clock()
+        while not stopping.wait(TICK):
+            self._check_pause()
+            try:
+                if self._clock() >= next_reading:
+                    readable = self.read()
+                    next_reading = self._clock() + (READ_EVERY if readable else READ_AGAIN)
+                self.expire()
+            except DatabaseError as error:
+                log.error("expiry.failed", error=error.text, cause=error.cause)
+
+    def read(self) -> bool:
+        """Look at the whole table; False if the database is away, which starts all times anew."""
+        began = self._clock()
+        try:
+            with self.watching():
+                rows = self._store.rows()
+        except (ConnectionLost, DeadlineExceeded) as error:
+            log.error("expiry.database-away", error=error.text, cause=error.cause)
+            return False
+        with self._lock:
+            self._timers.saw_all(rows, began=began, now=self._clock())
+        for kind in Kind:
+            self.active[kind] = sum(row.type == kind.text for row in rows)
+        return True
+
+    def expire(self) -> None:
+        """Delete what is over. Stops at the first sign that the database was away."""
+        while due := self._due():
+            for row in due:
+                try:
+                    with self.watching():
+                        deleted = self._delete_exactly(row)
+                except (ConnectionLost, DeadlineExceeded) as error:
+                    log.error("expiry.database-away", error=error.text, cause=error.cause)
+                    return
+                with self._lock:
+                    self._timers.forget(row)
+                if deleted:
+                    self._count(row)
+                self._check_pause()
+
+    def _check_pause(self) -> None:
+        """A process that did not run could not take refreshes: that counts as an outage too."""
+        now = self._clock()
+        if now - self._last_alive > DISTURBANCE:
+            log.info("expiry.was-paused", seconds=round(now - self._last_alive, 1))
+            self.disturbed()
+        self._last_alive = now
+
+    def _due(self) -> list[Row]:
+        self._check_pause()
+        with self._lock:
+            return self._timers.due(self._clock())
+
+    def _delete_exactly(self, seen: Row) -> bool:
+        """Delete the row if nobody refreshed or replaced it. Whether it was deleted.
+
+        A database that hung while this was under way has kept the holders from refreshing as well: then
+        nothing is deleted.
+        """
+        began = self._clock()
+        deleted = False
+
+        def decide(found: Row | None) -> Row | None:
+            nonlocal deleted
+            unchanged = found is not None and (found.owner, found.modified_id, found.modified_index) == (
+                seen.owner,
+                seen.modified_id,
+                seen.modified_index,
+            )
+            deleted = unchanged and self._clock() - began <= DISTURBANCE
+            return None if deleted else found
+
+        self._store.change(seen.path, decide)
+        return deleted
+
+    def _count(self, row: Row) -> None:
+        for kind in Kind:
+            if row.type == kind.text:
+                self.expired[kind] += 1
+                self.active[kind] = max(self.active[kind] - 1, 0)
+        log.info("expired", key=row.path, owner=row.owner, type=row.type, ttl=row.ttl)

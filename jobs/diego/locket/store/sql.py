@@ -1,0 +1,84 @@
+"""Locks in MariaDB (contract/locket.md sections 3 and 7)."""
+
+from collections.abc import Callable
+from typing import Any
+
+from diego.database import Connection, Deadlock, Duplicate, Pool
+from diego.locket.core.locks import Row
+
+CREATE = """
+CREATE TABLE IF NOT EXISTS locks (
+  path VARCHAR(255) NOT NULL,
+  owner VARCHAR(255),
+  value VARCHAR(4096),
+  type VARCHAR(255) DEFAULT '',
+  modified_index BIGINT DEFAULT 0,
+  modified_id VARCHAR(255) DEFAULT '',
+  ttl BIGINT DEFAULT 0,
+  PRIMARY KEY (path)
+) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin
+"""
+COLUMNS = "path, owner, value, type, modified_index, modified_id, ttl"
+SELECT = f"SELECT {COLUMNS} FROM locks"  # noqa: S608 - constants
+INSERT = f"INSERT INTO locks ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s)"  # noqa: S608 - constants
+UPDATE = (
+    "UPDATE locks SET owner = %s, value = %s, type = %s, modified_index = %s, modified_id = %s, ttl = %s"
+    " WHERE path = %s"
+)
+DELETE = "DELETE FROM locks WHERE path = %s"
+
+
+class SqlLockStore:
+    """The table `locks`. Its pool reads what is committed, so that a wait for a row sees what it waited for."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def create_table(self) -> None:
+        self._pool.transact(lambda connection: connection.run(CREATE))
+
+    def change(self, path: str, decide: Callable[[Row | None], Row | None]) -> Row | None:
+        def work(connection: Connection) -> Row | None:
+            found = connection.row(f"{SELECT} WHERE path = %s FOR UPDATE", (path,))
+            before = _row(found) if found else None
+            after = decide(before)
+            try:
+                _write(connection, before, after)
+            except Duplicate as error:
+                # Somebody made the row in between: the same as a deadlock, one of the two begins again.
+                raise Deadlock("sql-deadlock", error.code, error.cause) from error
+            return after
+
+        return self._pool.transact(work)
+
+    def fetch(self, path: str) -> Row | None:
+        found = self._pool.transact(lambda c: c.row(f"{SELECT} WHERE path = %s", (path,)))
+        return _row(found) if found else None
+
+    def fetch_all(self, type_text: str) -> list[Row]:
+        found = self._pool.transact(lambda c: c.rows(f"{SELECT} WHERE type = %s", (type_text,)))
+        return [_row(columns) for columns in found]
+
+    def rows(self) -> list[Row]:
+        return [_row(columns) for columns in self._pool.transact(lambda c: c.rows(SELECT))]
+
+
+def _row(columns: tuple[Any, ...]) -> Row:
+    path, owner, value, type_text, modified_index, modified_id, ttl = columns
+    return Row(
+        path, owner or "", value or "", type_text or "", modified_index or 0, modified_id or "", ttl or 0
+    )
+
+
+def _write(connection: Connection, before: Row | None, after: Row | None) -> None:
+    if after == before:
+        return
+    if after is None:
+        if before is not None:
+            connection.run(DELETE, (before.path,))
+        return
+    content = (after.owner, after.value, after.type, after.modified_index, after.modified_id, after.ttl)
+    if before is None:
+        connection.run(INSERT, (after.path, *content))
+    else:
+        connection.run(UPDATE, (*content, before.path))
