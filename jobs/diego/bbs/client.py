@@ -32,10 +32,11 @@ One client serves any number of threads. It follows contract/bbs-api.md, section
 
 import base64
 import binascii
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -148,7 +149,7 @@ EVENT_MESSAGES: dict[str, type[Message]] = {
 """The message of each event type, contract/messages.md section 5."""
 
 STREAM_CONNECT_ATTEMPTS = 3
-STREAM_CONNECT_PAUSE = 1.0
+STREAM_PAUSE = 1.0
 STREAM_STATUSES_TO_RETRY = frozenset({500, 502, 503, 504})
 LONGEST_EVENT = 64 << 20
 """Bytes of one event's text; a stream that sends more without an end of line is broken off."""
@@ -701,14 +702,12 @@ class EventStream:
         cell_id: str,
         *,
         on_reconnect: Callable[[], None] | None = None,
-        pause: float = STREAM_CONNECT_PAUSE,
     ) -> None:
         self._http = http
         self._method = method
         self._path = path
         self._body = EventsByCellId(cell_id=cell_id).SerializeToString()
         self._on_reconnect = on_reconnect
-        self._pause = pause
         self._closed = threading.Event()
         self._last_id = ""
         self.skipped = 0
@@ -733,8 +732,10 @@ class EventStream:
         """End the stream; from any thread. An iteration that waits for the next event ends."""
         self._closed.set()
         self._stream.close()
+        with contextlib.suppress(ValueError):  # another thread is in it, and ends it now
+            self._events.close()
 
-    def _read(self) -> Iterator[Event]:
+    def _read(self) -> Generator[Event, None, None]:
         while True:
             try:
                 for raw in read_events(self._stream):
@@ -745,7 +746,7 @@ class EventStream:
             except ConnectionFailed as error:
                 log.info("the event stream %s broke off: %s", self._path, error)
             self._stream.close()
-            if self._closed.wait(self._pause):
+            if self._closed.wait(STREAM_PAUSE):
                 return
             try:
                 self._stream = self._connect()
@@ -801,7 +802,7 @@ class EventStream:
                         ErrorType.INVALID_RESPONSE,
                         f"Invalid Response with status code: {stream.status} for {self._path}",
                     )
-            if self._closed.wait(self._pause):
+            if self._closed.wait(STREAM_PAUSE):
                 raise Closed
 
 
