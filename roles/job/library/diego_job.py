@@ -1,3 +1,4 @@
+# ruff: noqa: INP001  Ansible loads a module as a file, from a directory that is no package
 """Ansible module: a job's directories, files and supervised programs, brought to what they should be.
 
 One module instead of a task per step, because a task costs half a second per host, and because the decision whether
