@@ -47,6 +47,7 @@ class DesiredLRP:
             (contract/bbs-api.md section 3); the same object as `frame` where that changes nothing.
         internal_routes: the host names of the `internal-router` entry; None without such an entry.
         created_at: Unix nanoseconds.
+        update_strategy: the number of DesiredLRP.UpdateStrategy; what an evacuation does with what runs.
     """
 
     process_guid: str
@@ -58,6 +59,7 @@ class DesiredLRP:
     served: bytes
     internal_routes: tuple[str, ...] | None
     metric_tags: tuple[MetricTag, ...]
+    update_strategy: int = 0
 
     @classmethod
     def of(cls, message: desired_lrp_pb2.DesiredLRP, created_at: int) -> "DesiredLRP":
@@ -83,6 +85,7 @@ class DesiredLRP:
                 MetricTag(name, value.static, value.dynamic)
                 for name, value in sorted(message.metric_tags.items())
             ),
+            update_strategy=message.update_strategy,
         )
 
     def message(self) -> desired_lrp_pb2.DesiredLRP:
