@@ -147,19 +147,22 @@ class Labs:
             run_logged(title, words, self.cache.log(f"{lab.name}-{title.split(':')[0]}"))
 
     def _write_inventory(self, lab: Lab, wanted: Wanted) -> None:
-        """Tell Ansible how to reach the hosts: beside the topology's groups, in the checkout's .lab."""
-        place = wanted.checkout / ".lab" / lab.name
-        place.mkdir(parents=True, exist_ok=True)
+        """Write the lab's inventory into the checkout's .lab: the topology's groups, and how to reach the hosts."""
         record = Record.read(lab)
-        if record is None:
-            raise LabError(f"the lab {lab.name} has no record")
+        stack = self.cache.find(artefacts.stack(self.cache))
+        if record is None or stack is None:
+            raise LabError(f"the lab {lab.name} is not whole: repeat the command")
+        place = wanted.checkout / ".lab" / lab.name
+        inventory = place / "inventory"
+        inventory.mkdir(parents=True, exist_ok=True)
+        shutil.copy(wanted.topology, inventory / "topology.ini")
+        variables = inventory / "group_vars"
+        variables.unlink(missing_ok=True)
+        variables.symlink_to(wanted.topology.parent / "group_vars")
         host_key = (Path(record.layers[-1]) / "etc/ssh/ssh_host_ed25519_key.pub").read_text()
         key = " ".join(host_key.split()[:2])
         known = place / "known_hosts"
         known.write_text("".join(f"{host.identity.address} {key}\n" for host in self.hosts(lab)))
-        stack = self.cache.find(artefacts.stack(self.cache))
-        if stack is None:
-            raise LabError("the root file system of apps is not in the cache")
         options = f"-o UserKnownHostsFile={known} -o StrictHostKeyChecking=yes"
         lines = ["# Written by the lab: how to reach its hosts.", "all:", "  vars:", "    ansible_user: root"]
         lines += [f"    ansible_ssh_private_key_file: {lab.key}"]
@@ -170,7 +173,7 @@ class Labs:
         lines += ["  hosts:"]
         for host in self.hosts(lab):
             lines += [f"    {host.identity.name}:", f"      ansible_host: {host.identity.address}"]
-        (place / "hosts.yml").write_text("\n".join(lines) + "\n")
+        (inventory / "hosts.yml").write_text("\n".join(lines) + "\n")
 
     def hosts(self, lab: Lab) -> list[Host]:
         record = Record.read(lab)
