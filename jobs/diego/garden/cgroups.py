@@ -1,0 +1,113 @@
+"""Containers' cgroups, on a machine with version 1, version 2, or both mounted ("hybrid").
+
+The runtime makes and limits them; this module reads their counters, and kills and
+removes what a runtime that died has left.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from pathlib import Path
+
+from diego.garden.core.metrics import Usage, flat_keyed
+
+ROOT = Path("/sys/fs/cgroup")
+CONTROLLERS = ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd"]
+CONTROLLERS += ["net_cls", "net_prio", "perf_event", "hugetlb", "rdma", "misc", "unified"]
+KILL_SECONDS = 10.0
+
+
+class Cgroups:
+    """The cgroups below `parent`, one per container in each hierarchy."""
+
+    def __init__(self, parent: str, root: Path = ROOT) -> None:
+        self.parent = parent
+        self.root = root
+        self.unified = (root / "cgroup.controllers").exists()
+
+    def swap_is_counted(self) -> bool:
+        """Whether the kernel can limit swap; without, runc would refuse a limit of it."""
+        return self.unified or (self.root / "memory" / "memory.memsw.limit_in_bytes").exists()
+
+    def of(self, controller: str, handle: str) -> Path:
+        """The container's directory in the controller's hierarchy."""
+        hierarchy = self.root if self.unified else self.root / controller
+        return hierarchy / self.parent / handle
+
+    def usage(self, handle: str) -> Usage:
+        """The container's counters; zero where the machine counts nothing."""
+        return self._usage_v2(handle) if self.unified else self._usage_v1(handle)
+
+    def oom_kills(self, handle: str) -> int:
+        """How many of the container's processes were killed because its memory was full."""
+        file = "memory.events" if self.unified else "memory.oom_control"
+        return flat_keyed(_text(self.of("memory", handle) / file)).get("oom_kill", 0)
+
+    def processes(self, handle: str) -> list[int]:
+        """The pids of everything in the container."""
+        found: set[int] = set()
+        top = self.of("pids", handle)
+        for directory in (top, *(path for path in top.rglob("*") if path.is_dir())):
+            found.update(int(pid) for pid in _text(directory / "cgroup.procs").split())
+        return sorted(found)
+
+    def kill(self, handle: str) -> None:
+        """Kill everything in the container, and wait until it is gone."""
+        deadline = time.monotonic() + KILL_SECONDS
+        while pids := self.processes(handle):
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            if time.monotonic() > deadline:
+                raise OSError(errno.EBUSY, f"{handle}: processes survive SIGKILL: {pids}")
+            time.sleep(0.01)
+
+    def remove(self, handle: str) -> None:
+        """Remove the container's empty groups, wherever there are some."""
+        for controller in CONTROLLERS:
+            top = self.of(controller, handle)
+            if top.is_dir():
+                for directory, _, _ in os.walk(top, topdown=False):
+                    Path(directory).rmdir()
+
+    def _usage_v1(self, handle: str) -> Usage:
+        cpu = self.of("cpuacct", handle)
+        return Usage(
+            memory=flat_keyed(_text(self.of("memory", handle) / "memory.stat")),
+            cpu=_number(cpu / "cpuacct.usage"),
+            cpu_user=_number(cpu / "cpuacct.usage_user"),
+            cpu_system=_number(cpu / "cpuacct.usage_sys"),
+            pids=_number(self.of("pids", handle) / "pids.current"),
+            oom_kills=self.oom_kills(handle),
+        )
+
+    def _usage_v2(self, handle: str) -> Usage:
+        group = self.of("", handle)
+        memory = flat_keyed(_text(group / "memory.stat"))
+        cpu = flat_keyed(_text(group / "cpu.stat"))
+        return Usage(
+            memory=memory,
+            cpu=cpu.get("usage_usec", 0) * 1000,
+            cpu_user=cpu.get("user_usec", 0) * 1000,
+            cpu_system=cpu.get("system_usec", 0) * 1000,
+            pids=_number(group / "pids.current"),
+            oom_kills=self.oom_kills(handle),
+        )
+
+
+def _text(path: Path) -> str:
+    """A counter file's text; empty when the group has gone or the kernel has no such file."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _number(path: Path) -> int:
+    text = _text(path).strip()
+    return int(text) if text.isdigit() else 0

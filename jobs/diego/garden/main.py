@@ -1,0 +1,38 @@
+"""Garden, put together: engine, keeper's client, the Unix socket that the rep calls."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from diego.garden.config import GardenConfig
+from diego.garden.engine import Engine
+from diego.garden.views import add_views
+from diego.runtime.api import Api
+from diego.runtime.debug import debug_api
+from diego.runtime.job import Job
+from diego.runtime.process import Runtime
+
+
+def compose(config: GardenConfig, runtime: Runtime) -> list[Api]:
+    """Build the engine. The socket opens first: clients may connect, and wait until all is restored."""
+    engine = Engine(config)
+    api = Api(Flask("garden"))
+    add_views(api, engine)
+
+    async def serve() -> None:
+        runtime.open_listener(
+            f"unix:{config.listen_address}", api, mode=0o660, group=config.listen_group or None
+        )
+        await engine.restore()
+
+    runtime.task("keeper", engine.processes.keeper.run)
+    runtime.task("serve", serve)
+    return [debug_api("garden")]
+
+
+JOB = Job(
+    name="garden",
+    config=GardenConfig,
+    plain=lambda config: [config.debug_listen_address],
+    compose=compose,
+)
