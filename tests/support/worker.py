@@ -22,21 +22,20 @@ from diego.runtime.process import Runtime
 T = TypeVar("T")
 
 
-class Ended(Exception):
-    """The job said `Runtime.end`."""
-
-
-def _leave(_code: int) -> None:
-    raise Ended
-
-
 @contextlib.contextmanager
 def running(
-    compose: Callable[[Runtime], Any] | None = None, *, job: str = "test", limits: Limits | None = None
+    compose: Callable[[Runtime], Any] | None = None,
+    *,
+    job: str = "test",
+    limits: Limits | None = None,
+    leave: Callable[[int], None] = lambda _code: None,
 ) -> Iterator[Runtime]:
-    """A Runtime as a worker has it; `compose` runs before its loop does. All threads are joined at the end."""
+    """A Runtime as a worker has it; `compose` runs before its loop does.
+
+    `Runtime.end` calls `leave` and then raises SystemExit, instead of ending the process.
+    """
     loop = uvloop.new_event_loop()
-    runtime = Runtime(job, loop, limits=limits, leave=_leave)
+    runtime = Runtime(job, loop, limits=limits, leave=leave)
     started = threading.Event()
     stop = asyncio.Event()
     if compose is not None:

@@ -238,6 +238,7 @@ class Api:
         self._twins = 0
         app.url_map.merge_slashes = False
         app.url_map.strict_slashes = True
+        app.before_request(_whole_path)
         app.register_error_handler(NotFound, _not_found)
         app.register_error_handler(MethodNotAllowed, _method_not_allowed)
         app.register_error_handler(HTTPException, _other_http_error)
@@ -332,6 +333,12 @@ def _go_text(text: str, status: int, **headers: str) -> Response:
     answer = Response(text + "\n", status, headers, content_type=TEXT)
     answer.headers["X-Content-Type-Options"] = "nosniff"
     return answer
+
+
+def _whole_path() -> None:
+    """A path with a slash too many is another path; werkzeug would forgive it at the beginning."""
+    if request.environ.get("PATH_INFO", "").startswith("//"):
+        raise NotFound
 
 
 def _not_found(_error: Exception) -> ResponseReturnValue:

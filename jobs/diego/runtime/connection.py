@@ -31,7 +31,7 @@ from diego.runtime.api import (
 from diego.runtime.exchange import BODILESS, Disconnected, Exchange
 
 if TYPE_CHECKING:
-    from diego.runtime.server import Server
+    from diego.runtime.server import Listener, Server
 
 REASONS = {status.value: status.phrase for status in HTTPStatus} | {413: "Content Too Large"}
 EVENT_STREAM = {
@@ -96,7 +96,8 @@ class _Refused(Exception):
 class Connection(asyncio.Protocol):
     """The server's end of one connection. Everything here runs in the loop."""
 
-    def __init__(self, server: "Server", api: Api) -> None:
+    def __init__(self, server: "Server", api: Api, listener: "Listener") -> None:
+        self.listener = listener
         self._server = server
         self._api = api
         self._limits = server.limits
@@ -169,7 +170,8 @@ class Connection(asyncio.Protocol):
                 exchange.incoming.end(Disconnected("the client stopped in the middle of its request"))
             elif exchange.ends_with_client and self._task is not None:
                 self._task.cancel()
-        return half_open and not self._discarding and (self._current is not None or bool(self._queue))
+        is_answering = self._current is not None or bool(self._queue)
+        return half_open and is_answering and not self._discarding and self._hub is None
 
     def _expire_in(self, seconds: float) -> None:
         self.deadline = self._server.loop.time() + seconds
@@ -302,7 +304,12 @@ class Connection(asyncio.Protocol):
             raise _Refused(400)
         parser = self._parser
         request.method = parser.get_method()
-        request.keep_alive = parser.should_keep_alive() and not parser.should_upgrade()
+        request.keep_alive = parser.should_keep_alive()
+        if parser.should_upgrade():
+            # We offer no other protocol. The parser reads no body after such a head, so there must be none.
+            if request.length or request.is_chunked:
+                raise _Refused(501)
+            request.keep_alive = False
         request.old_protocol = parser.get_http_version() == "1.0"
         request.path, request.query = _split_target(request.target)
         request.route = self._api.calls.get((request.method, request.path))

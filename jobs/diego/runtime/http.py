@@ -240,9 +240,8 @@ class HttpClient:
         """Every address of the name, the last good one first. Raises ConnectionFailed: there is no such name."""
         with self._lock:
             good, known = self._good, list(self._addresses)
-        if good not in known:
-            return self._resolve()
-        return [good, *(address for address in known if address != good)]
+        known = known or self._resolve()
+        return sorted(known, key=lambda address: address != good)
 
     def _resolve(self) -> list[str]:
         try:

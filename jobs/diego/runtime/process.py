@@ -6,6 +6,7 @@ that has silently lost one of its parts is worse than one that starts anew.
 """
 
 import asyncio
+import contextlib
 import os
 import ssl
 import threading
@@ -54,10 +55,10 @@ class Runtime:
         def guarded() -> None:
             try:
                 run()
-            except BaseException:  # whatever it is, it ends the process
-                if not self.stopping.is_set():
-                    self.log.exception("background-failed", name=name)
-                    self.end(f"{name} failed")
+            except SystemExit:  # it said `end` itself
+                return
+            except BaseException:  # noqa: BLE001  # logged there; whatever it is, it ends the process
+                self._failed(name)
 
         self._begin(lambda: threading.Thread(target=guarded, name=name, daemon=True).start())
 
@@ -67,10 +68,10 @@ class Runtime:
         async def guarded() -> None:
             try:
                 await run()
-            except Exception:
-                if not self.stopping.is_set():
-                    self.log.exception("background-failed", name=name)
-                    self.end(f"{name} failed")
+            except SystemExit:
+                return
+            except Exception:  # noqa: BLE001  # logged there
+                self._failed(name)
 
         def start() -> None:
             task = self.loop.create_task(guarded(), name=name)
@@ -113,10 +114,22 @@ class Runtime:
         return self.server.call_in_loop(function, *arguments)
 
     def end(self, why: str) -> NoReturn:
-        """End the worker at once, without stopping anything in order; gunicorn starts a new one."""
+        """End the worker at once, without stopping anything in order; gunicorn starts a new one.
+
+        In a test, where `leave` returns, raises SystemExit.
+        """
         self.log.fatal("worker-ends", why=why)
         self._leave(1)
         raise SystemExit(1)
+
+    def _failed(self, name: str) -> None:
+        """What ran under `name` ended by the exception at hand."""
+        if self.stopping.is_set():
+            self.log.exception("failed-while-stopping", name=name)
+            return
+        self.log.exception("background-failed", name=name)
+        with contextlib.suppress(SystemExit):  # only a test comes so far
+            self.end(f"{name} failed")
 
     # ---- called by the worker
 

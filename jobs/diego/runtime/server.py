@@ -47,16 +47,10 @@ class Listener:
         self._server = server
         self.sock = sock
         self.path = path
+        self.address = _address_of(sock, path)
+        """Host and port, as they came to be; of a Unix socket its path and 0."""
         self._closed = threading.Event()
         self.serving: asyncio.Server | None = None
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port, as they came to be (of a Unix socket: its path and 0)."""
-        if self.path is not None:
-            return str(self.path), 0
-        host, port = self.sock.getsockname()[:2]
-        return str(host), int(port)
 
     @property
     def port(self) -> int:
@@ -88,7 +82,7 @@ class Server:
         self.requests = 0
         self.refusals: Counter[str] = Counter()
         self.date_line = b""
-        self._connections: dict[Connection, Listener | None] = {}
+        self._connections: set[Connection] = set()
         self._listeners: list[Listener] = []
         self._pool = ThreadPoolExecutor(self.limits.threads, thread_name_prefix="request")
         self._waiting = 0
@@ -204,9 +198,7 @@ class Server:
 
     async def _serve(self, listener: Listener, api: Api, tls: ssl.SSLContext | None) -> None:
         def connection() -> Connection:
-            made = Connection(self, api)
-            self._connections[made] = listener
-            return made
+            return Connection(self, api, listener)
 
         if listener.closed:
             listener.sock.close()
@@ -230,21 +222,20 @@ class Server:
             self._listeners.remove(listener)
         if listener.path is not None:
             listener.path.unlink(missing_ok=True)
-        for connection, came_by in list(self._connections.items()):
-            if came_by is listener:
+        for connection in list(self._connections):
+            if connection.listener is listener:
                 connection.stop()
 
     def admit(self, connection: Connection) -> bool:
         """Whether one more connection may be served."""
-        if self.stopping or len(self._connections) > self.limits.connections:
-            self._connections.pop(connection, None)
+        if self.stopping or connection.listener.closed or len(self._connections) >= self.limits.connections:
             self.count_refusal("connections")
             return False
-        self._connections.setdefault(connection, None)
+        self._connections.add(connection)
         return True
 
     def forget(self, connection: Connection) -> None:
-        self._connections.pop(connection, None)
+        self._connections.discard(connection)
 
     def count_refusal(self, why: str) -> None:
         self.refusals[why] += 1
@@ -347,6 +338,13 @@ def _settle(answers: Sequence[tuple[Pending, Answer]]) -> None:
 def _raise(task: "asyncio.Task[None]") -> None:
     if not task.cancelled():
         task.result()
+
+
+def _address_of(sock: socket.socket, path: Path | None) -> tuple[str, int]:
+    if sock.family == socket.AF_UNIX:
+        return str(path or sock.getsockname()), 0
+    host, port = sock.getsockname()[:2]
+    return str(host), int(port)
 
 
 def _tcp_socket(address: str) -> socket.socket:

@@ -9,12 +9,38 @@ from pathlib import Path
 
 from cryptography import x509
 
+from diego.runtime.logs import get_logger
+
+log = get_logger("tls")
+
 SUITES = "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256"
 """For TLS 1.2; those of TLS 1.3 are all fine."""
 
 
 class TlsError(Exception):
     """A certificate, key or bundle cannot be used; the text names the file."""
+
+
+class _TellingObject(ssl.SSLObject):
+    """A server's side of one connection that tells a refused client why.
+
+    The event loops drop what is still to be sent when a handshake fails, and with it the alert. So the failure
+    is kept for one more round: the alert goes out, and whatever happens next ends the connection.
+    """
+
+    _failure: ssl.SSLError | None = None
+
+    def do_handshake(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            log.debug("handshake-failed", error=str(error))
+            self._failure = error
+            raise ssl.SSLWantReadError from error
 
 
 def server_context(cert: str | Path, key: str | Path, ca: str | Path | None = None) -> ssl.SSLContext:
@@ -24,6 +50,7 @@ def server_context(cert: str | Path, key: str | Path, ca: str | Path | None = No
         TlsError: a file cannot be read, key and certificate do not belong together, or the certificate expired.
     """
     context = _context(ssl.PROTOCOL_TLS_SERVER, cert, key)
+    context.sslobject_class = _TellingObject
     if ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
         _trust(context, ca)
