@@ -1,0 +1,1 @@
+"""What the executor decides: container states, step trees, texts, checks, cache and resource accounting."""
