@@ -7,6 +7,7 @@ put together from the machine's own shell and a few programs with their librarie
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -71,8 +72,8 @@ def build_rootfs(tar: Path) -> None:
             files[f"bin/{program}"] = Path(found).resolve()
             for library in re.findall(r"(/\S+) \(0x", subprocess.check_output(["ldd", found], text=True)):
                 files[library.lstrip("/")] = Path(library).resolve()
-        for path in Path("/usr/lib").glob("*-linux-gnu/perl-base"):
-            for file in path.rglob("*"):
+        for perl in Path("/usr/lib").glob("*-linux-gnu/perl-base"):
+            for file in perl.rglob("*"):
                 if file.is_file():
                     files[str(file).lstrip("/")] = file
         for name, file in files.items():
@@ -81,8 +82,6 @@ def build_rootfs(tar: Path) -> None:
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
-    import io
-
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode = len(content), mode
     archive.addfile(entry, io.BytesIO(content))
@@ -297,8 +296,8 @@ class Garden:
             time.sleep(0.02)
         self.space.close()  # with the mount namespace go the mounts and the loop devices
         for top in Path("/sys/fs/cgroup").glob(f"*/{self.name}"):
-            for path, _, _ in os.walk(top, topdown=False):
-                os.rmdir(path)
+            for directory, _, _ in os.walk(top, topdown=False):
+                Path(directory).rmdir()
 
     # Conveniences
 

@@ -115,8 +115,7 @@ class Engine:
 
     async def restore(self) -> None:
         """Take back what lives, remove what does not, put the network in order. Then requests are served."""
-        self.config.data_dir.mkdir(parents=True, exist_ok=True)
-        self.config.data_dir.chmod(0o711)
+        self.config.data_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
         self.depot.prepare()
         self.images.prepare()
         self.ports.cursor = _read_cursor(self._cursor_file)
