@@ -83,26 +83,43 @@ class Stream:
         self._response = response
         self._address = address
         self._closed = False
+        self._reading = False
+        self._lock = threading.Lock()
 
     def pieces(self) -> Iterator[bytes]:
         """The bytes as they arrive. Ends when the server ends it or `close` was called; raises ConnectionFailed."""
         try:
-            while piece := self._response.read1(PIECE):
+            while piece := self._next():
                 yield piece
-        except (HTTPError, OSError, ValueError, AttributeError) as error:
-            # The last two are how a read in another thread sees its file being closed.
-            if not self._closed:
-                raise ConnectionFailed(f"{self._address}: {error}", sent=True) from error
         finally:
             self._response.close()
 
     __iter__ = pieces
 
+    def _next(self) -> bytes:
+        with self._lock:
+            if self._closed:
+                return b""
+            self._reading = True
+        try:
+            return self._response.read1(PIECE)
+        except (HTTPError, OSError, ValueError, AttributeError) as error:
+            # The last two are how a read sees its file being closed by another thread.
+            if self._closed:
+                return b""
+            raise ConnectionFailed(f"{self._address}: {error}", sent=True) from error
+        finally:
+            self._reading = False
+
     def close(self) -> None:
         """End the stream; a thread that waits for the next piece is woken."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
+            is_read = self._reading
         with contextlib.suppress(HTTPError, OSError, ValueError, RuntimeError):  # it may have ended already
             self._response.shutdown()
+        if not is_read:
+            self._response.close()
 
 
 def _may_have_been_received(error: Exception) -> bool:

@@ -83,7 +83,8 @@ class Server:
         self.refusals: Counter[str] = Counter()
         self.date_line = b""
         self._connections: set[Connection] = set()
-        self._listeners: list[Listener] = []
+        self.listeners: list[Listener] = []
+        """Those that are open, in the order in which they were opened."""
         self._pool = ThreadPoolExecutor(self.limits.threads, thread_name_prefix="request")
         self._waiting = 0
         self._thread = 0
@@ -181,6 +182,7 @@ class Server:
     ) -> Listener:
         """Serve a socket that listens already. From any thread, also before the loop runs."""
         listener = Listener(self, sock, path)
+        self.listeners.append(listener)
         api.caller = self
         self.call_in_loop(self._schedule, self._serve(listener, api, tls))
         return listener
@@ -213,13 +215,12 @@ class Server:
         is_unix = listener.sock.family == socket.AF_UNIX
         create = self.loop.create_unix_server if is_unix else self.loop.create_server
         listener.serving = await create(connection, sock=listener.sock, backlog=BACKLOG, **security)
-        self._listeners.append(listener)
 
     def close_listener(self, listener: Listener) -> None:
         if listener.serving is not None:
             listener.serving.close()
-        if listener in self._listeners:
-            self._listeners.remove(listener)
+        if listener in self.listeners:
+            self.listeners.remove(listener)
         if listener.path is not None:
             listener.path.unlink(missing_ok=True)
         for connection in list(self._connections):
@@ -313,13 +314,13 @@ class Server:
     async def stop(self, seconds: float) -> None:
         """Take no more callers, end streams at once, and wait up to `seconds` for answers that are on their way."""
         self.stopping = True
-        for listener in list(self._listeners):
+        for listener in list(self.listeners):
             listener.mark_closed()
             if listener.serving is not None:
                 listener.serving.close()
             if listener.path is not None:
                 listener.path.unlink(missing_ok=True)
-        self._listeners.clear()
+        self.listeners.clear()
         for connection in list(self._connections):
             connection.stop()
         end = self.loop.time() + seconds

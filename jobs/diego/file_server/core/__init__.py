@@ -1,0 +1,1 @@
+"""What the file server decides: which file is meant, and which part of it is sent."""
