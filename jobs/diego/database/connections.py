@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pymysql.connections import Connection as DriverConnection
-from pymysql.cursors import Cursor
+from pymysql.cursors import Cursor, SSCursor
 
 from diego.database.dsn import DataSource
 from diego.database.errors import ConnectionLost, DatabaseError, DeadlineExceeded, translated
@@ -127,6 +127,13 @@ class Connection(_Base):
         """The first row of a query, if there is one."""
         found = self.rows(query, arguments)
         return found[0] if found else None
+
+    def stream(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query as they come: none is kept. Read them all, or discard the connection."""
+        with self._bounded(), SSCursor(self) as cursor:
+            cursor.execute(query)
+            while row := cursor.fetchone():
+                yield row
 
     def begin_work(self) -> None:
         with self._bounded():

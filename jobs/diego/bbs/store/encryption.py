@@ -1,0 +1,92 @@
+"""Encryption at rest (contract/lifecycle.md section 10).
+
+A column's text is `02` and the base64 of: one byte that counts the label, the label, a nonce of 12 bytes, and the
+AES-256-GCM ciphertext with its tag. The key is the SHA-256 of the label's passphrase. New text is made with the
+active label; text of any known label can be read.
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+from collections.abc import Mapping
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+PREFIX = "02"
+NONCE_BYTES = 12
+LONGEST_LABEL = 127
+
+
+class Undecodable(Exception):
+    """A column's text cannot be read; the message says why, without the content."""
+
+
+class InvalidKeys(ValueError):
+    """The labels and passphrases of the configuration do not fit together."""
+
+
+class Encryption:
+    """The keys, by label."""
+
+    def __init__(self, active_label: str, passphrases: Mapping[str, str]) -> None:
+        for label in passphrases:
+            if not 1 <= len(label.encode()) <= LONGEST_LABEL:
+                raise InvalidKeys(f"a label must have 1 to {LONGEST_LABEL} bytes: {label!r}")
+        if active_label not in passphrases:
+            raise InvalidKeys(f"no passphrase for the active label {active_label!r}")
+        self.active_label = active_label
+        self._keys = {
+            label.encode(): AESGCM(hashlib.sha256(passphrase.encode()).digest())
+            for label, passphrase in passphrases.items()
+        }
+        encoded = active_label.encode()
+        self._head = bytes([len(encoded)]) + encoded
+        self._active = self._keys[encoded]
+
+    def knows(self, label: str) -> bool:
+        return label.encode() in self._keys
+
+    def encrypt(self, content: bytes) -> str:
+        """A column's text for `content`, new each time."""
+        nonce = os.urandom(NONCE_BYTES)
+        packed = self._head + nonce + self._active.encrypt(nonce, content, None)
+        return PREFIX + base64.b64encode(packed).decode("ascii")
+
+    def decrypt(self, text: str) -> bytes:
+        """The content of a column's text.
+
+        Raises:
+            Undecodable: another form, an unknown label, or a wrong key.
+        """
+        label, packed, start = _unpacked(text)
+        key = self._keys.get(label)
+        if key is None:
+            raise Undecodable(f"unknown key label {label!r}")
+        try:
+            return key.decrypt(packed[start : start + NONCE_BYTES], packed[start + NONCE_BYTES :], None)
+        except (InvalidTag, ValueError) as error:
+            raise Undecodable("does not decrypt") from error
+
+    def is_current(self, text: str) -> bool:
+        """Whether the text was made with the active label; False for what cannot be read."""
+        try:
+            label, _, _ = _unpacked(text)
+        except Undecodable:
+            return False
+        return label == self.active_label.encode()
+
+
+def _unpacked(text: str) -> tuple[bytes, bytes, int]:
+    """The label, the packed bytes, and where the nonce begins in them."""
+    if text[:2] != PREFIX:
+        raise Undecodable(f"unknown encoding {text[:2]!r}")
+    try:
+        packed = binascii.a2b_base64(text[2:], strict_mode=True)
+    except (binascii.Error, ValueError) as error:
+        raise Undecodable("not base64") from error
+    if not packed or len(packed) < 1 + packed[0] + NONCE_BYTES:
+        raise Undecodable("too short")
+    start = 1 + packed[0]
+    return packed[1:start], packed, start

@@ -1,0 +1,337 @@
+"""Records as columns and back (contract/lifecycle.md sections 10 and 11).
+
+A desired LRP is spread over columns of its own and the encrypted run info; an actual LRP and a task are their
+columns. JSON columns hold what the original writes: compact, names in order.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from diego.bbs.store import UnreadableDesired
+from diego.bbs.store.encryption import Encryption, Undecodable
+from diego.models import ActualLRP, ActualLRPState, DesiredLRP, ModificationTag, Presence, Task, TaskState
+from diego.models.actual_lrp import Identity
+from diego.models.desired_lrp import volume_drivers
+from diego.wire import (
+    actual_lrp_pb2,
+    desired_lrp_pb2,
+    metric_tags_pb2,
+    modification_tag_pb2,
+    task_pb2,
+    volume_mount_pb2,
+)
+
+HEADER = b"\x02\x00"
+"""Before a protobuf message in an encrypted column; both bytes are ignored on reading."""
+
+DESIRED_COLUMNS = (
+    "process_guid", "domain", "log_guid", "annotation", "instances", "memory_mb", "disk_mb", "rootfs", "routes",
+    "volume_placement", "modification_tag_epoch", "modification_tag_index", "run_info", "placement_tags",
+    "max_pids", "metric_tags", "update_strategy",
+)  # fmt: skip
+ACTUAL_COLUMNS = (
+    "process_guid", "instance_index", "presence", "domain", "state", "instance_guid", "cell_id",
+    "placement_error", "since", "net_info", "modification_tag_epoch", "modification_tag_index", "crash_count",
+    "crash_reason", "internal_routes", "metric_tags", "routable", "availability_zone",
+)  # fmt: skip
+TASK_COLUMNS = (
+    "guid", "domain", "updated_at", "created_at", "first_completed_at", "state", "cell_id", "result", "failed",
+    "failure_reason", "rejection_count", "rejection_reason", "task_definition",
+)  # fmt: skip
+
+_SHARED = {
+    name
+    for name in desired_lrp_pb2.DesiredLRPRunInfo.DESCRIPTOR.fields_by_name
+    if name in desired_lrp_pb2.DesiredLRP.DESCRIPTOR.fields_by_name and name != "metric_tags"
+}
+"""The fields that the run info holds for the desired LRP."""
+
+_decoder = json.JSONDecoder()
+
+
+def desired_columns(record: DesiredLRP, encryption: Encryption) -> tuple[Any, ...]:
+    """The row of a desired LRP, in the order of DESIRED_COLUMNS."""
+    message = record.message()
+    key = desired_lrp_pb2.DesiredLRPKey(
+        process_guid=message.process_guid, domain=message.domain, log_guid=message.log_guid
+    )
+    run_info = desired_lrp_pb2.DesiredLRPRunInfo(
+        desired_lrp_key=key, created_at=record.created_at, **_shared(message)
+    )
+    placement = volume_mount_pb2.VolumePlacement(driver_names=volume_drivers(message.volume_mounts))
+    return (
+        message.process_guid,
+        message.domain,
+        message.log_guid,
+        message.annotation,
+        message.instances,
+        message.memory_mb,
+        message.disk_mb,
+        message.root_fs,
+        encryption.encrypt(routes_json(message.routes.routes)),
+        encryption.encrypt(HEADER + placement.SerializeToString()),
+        record.tag.epoch,
+        record.tag.index,
+        encryption.encrypt(HEADER + run_info.SerializeToString()),
+        json_list(message.PlacementTags),
+        message.max_pids,
+        encryption.encrypt(wanted_tags_json(message.metric_tags)),
+        message.update_strategy,
+    )
+
+
+def desired_record(columns: tuple[Any, ...], encryption: Encryption) -> DesiredLRP | UnreadableDesired:
+    """The record of a row with DESIRED_COLUMNS."""
+    (
+        process_guid, domain, log_guid, annotation, instances, memory_mb, disk_mb, rootfs, routes,
+        _placement, epoch, index, run_info_text, placement_tags, max_pids, metric_tags, strategy,
+    ) = columns  # fmt: skip
+    try:
+        run_info = desired_lrp_pb2.DesiredLRPRunInfo.FromString(_message(run_info_text, encryption))
+    except (Undecodable, DecodeError):
+        return UnreadableDesired(process_guid, domain, deletable=True)
+    run_info.DiscardUnknownFields()
+    try:
+        message = desired_lrp_pb2.DesiredLRP(
+            process_guid=process_guid,
+            domain=domain,
+            log_guid=log_guid,
+            annotation=annotation or "",
+            instances=instances,
+            memory_mb=memory_mb,
+            disk_mb=disk_mb,
+            root_fs=rootfs,
+            max_pids=max_pids or 0,
+            update_strategy=desired_lrp_pb2.DesiredLRP.UpdateStrategy.ValueType(strategy or 0),
+            PlacementTags=json.loads(placement_tags or "null") or (),
+            modification_tag=modification_tag_pb2.ModificationTag(epoch=epoch, index=index or 0),
+            **_shared(run_info),
+        )
+        message.routes.routes.update(routes_of(encryption.decrypt(routes).decode()))
+        if metric_tags:
+            read_wanted_tags(encryption.decrypt(metric_tags), message.metric_tags)
+        else:
+            message.metric_tags.MergeFrom(run_info.metric_tags)
+    except (Undecodable, ValueError, TypeError, AttributeError):
+        return UnreadableDesired(process_guid, domain, deletable=False)
+    return DesiredLRP.of(message, run_info.created_at)
+
+
+def actual_columns(lrp: ActualLRP, encryption: Encryption) -> tuple[Any, ...]:
+    """The row of an actual LRP, in the order of ACTUAL_COLUMNS."""
+    routes = lrp.internal_routes
+    return (
+        lrp.process_guid,
+        lrp.index,
+        int(lrp.presence),
+        lrp.domain,
+        str(lrp.state),
+        lrp.instance_guid,
+        lrp.cell_id,
+        lrp.placement_error,
+        lrp.since,
+        encryption.encrypt(HEADER + lrp.net_info),
+        lrp.tag.epoch,
+        lrp.tag.index,
+        lrp.crash_count,
+        lrp.crash_reason,
+        encryption.encrypt(_json(None if routes is None else [{"hostname": name} for name in routes])),
+        encryption.encrypt(_json(lrp.metric_tags if lrp.metric_tags is None else dict(lrp.metric_tags))),
+        int(lrp.routable),
+        lrp.availability_zone,
+    )
+
+
+def actual_record(columns: tuple[Any, ...], encryption: Encryption) -> ActualLRP | Identity:
+    """The record of a row with ACTUAL_COLUMNS; the identity alone if it cannot be read."""
+    (
+        process_guid, index, presence, domain, state, instance_guid, cell_id, placement_error, since, net_info,
+        epoch, tag_index, crash_count, crash_reason, internal_routes, metric_tags, routable, zone,
+    ) = columns  # fmt: skip
+    identity = (process_guid, index, Presence(presence))
+    try:
+        return ActualLRP(
+            process_guid=process_guid,
+            index=index,
+            domain=domain,
+            presence=identity[2],
+            state=ActualLRPState(state),
+            instance_guid=instance_guid,
+            cell_id=cell_id,
+            net_info=_net_info(_message(net_info, encryption)),
+            internal_routes=_hostnames(internal_routes, encryption),
+            metric_tags=_tags(metric_tags, encryption),
+            routable=bool(routable),
+            availability_zone=zone,
+            crash_count=crash_count,
+            crash_reason=crash_reason,
+            placement_error=placement_error,
+            since=since or 0,
+            tag=ModificationTag(epoch, tag_index or 0),
+        )
+    except (Undecodable, DecodeError, ValueError, TypeError, KeyError, AttributeError):
+        return identity
+
+
+def task_columns(task: Task, encryption: Encryption) -> tuple[Any, ...]:
+    """The row of a task, in the order of TASK_COLUMNS; the definition is None if it was not readable."""
+    return (
+        task.guid,
+        task.domain,
+        task.updated_at,
+        task.created_at,
+        task.first_completed_at,
+        int(task.state),
+        task.cell_id,
+        task.result,
+        int(task.failed),
+        task.failure_reason,
+        task.rejection_count,
+        task.rejection_reason,
+        None if task.definition is None else encryption.encrypt(HEADER + task.definition),
+    )
+
+
+def task_record(columns: tuple[Any, ...], encryption: Encryption) -> Task:
+    """The record of a row with TASK_COLUMNS."""
+    (
+        guid, domain, updated_at, created_at, first_completed_at, state, cell_id, result, failed, failure_reason,
+        rejection_count, rejection_reason, definition,
+    ) = columns  # fmt: skip
+    return Task(
+        guid=guid,
+        domain=domain,
+        definition=_definition(definition, encryption),
+        created_at=created_at or 0,
+        updated_at=updated_at or 0,
+        first_completed_at=first_completed_at or 0,
+        state=TaskState(state or 0),
+        cell_id=cell_id,
+        result=result or "",
+        failed=bool(failed),
+        failure_reason=failure_reason,
+        rejection_count=rejection_count,
+        rejection_reason=rejection_reason,
+    )
+
+
+def routes_json(routes: Mapping[str, bytes]) -> bytes:
+    """Router name → value as one JSON object. The values are JSON texts already and stand in it as they are."""
+    entries = (
+        json.dumps(name, ensure_ascii=False).encode() + b":" + value for name, value in sorted(routes.items())
+    )
+    return b"{" + b",".join(entries) + b"}"
+
+
+def routes_of(text: str) -> dict[str, bytes]:
+    """The inverse of `routes_json`: every value is the very text that stands in the object.
+
+    Raises:
+        ValueError: not an object.
+    """
+    at = _skip_space(text, 0)
+    if text.startswith("null", at):
+        return {}
+    if not text.startswith("{", at):
+        raise ValueError("routes are not an object")
+    at = _skip_space(text, at + 1)
+    found: dict[str, bytes] = {}
+    if text.startswith("}", at):
+        return found
+    while True:
+        name, at = _decoder.raw_decode(text, at)
+        at = _expect(text, at, ":")
+        _, end = _decoder.raw_decode(text, at)
+        found[str(name)] = text[at:end].encode()
+        at = _skip_space(text, end)
+        if text.startswith("}", at):
+            return found
+        at = _expect(text, at, ",")
+
+
+def json_list(items: Iterable[str]) -> str:
+    """A JSON list of texts; `null` for an empty one, as the original has it."""
+    return _json(list(items) or None).decode()
+
+
+def wanted_tags_json(tags: Mapping[str, metric_tags_pb2.MetricTagValue]) -> bytes:
+    """Wanted metric tags: name → `{"static": …}` or `{"dynamic": "INDEX"}`."""
+    names = metric_tags_pb2.MetricTagValue.DynamicValue
+    told: dict[str, dict[str, str]] = {}
+    for name, value in sorted(tags.items()):
+        told[name] = {}
+        if value.static:
+            told[name]["static"] = value.static
+        if value.dynamic:
+            told[name]["dynamic"] = names.Name(value.dynamic)
+    return _json(told)
+
+
+def read_wanted_tags(content: bytes, into: Any) -> None:
+    """The inverse of `wanted_tags_json`, into a message's map.
+
+    Raises:
+        ValueError, TypeError, AttributeError: something else.
+    """
+    values = metric_tags_pb2.MetricTagValue.DynamicValue
+    for name, value in (json.loads(content) or {}).items():
+        tag = into[name]
+        tag.static = value.get("static", "")
+        dynamic = value.get("dynamic", 0)
+        tag.dynamic = values.Value(dynamic) if isinstance(dynamic, str) else dynamic
+
+
+def _shared(message: Any) -> dict[str, Any]:
+    return {field.name: value for field, value in message.ListFields() if field.name in _SHARED}
+
+
+def _message(text: str, encryption: Encryption) -> bytes:
+    """The protobuf message in an encrypted column."""
+    content = encryption.decrypt(text)
+    if len(content) < len(HEADER):
+        raise Undecodable("no header")
+    return content[len(HEADER) :]
+
+
+def _net_info(content: bytes) -> bytes:
+    """In the form that equal content has equal bytes, whoever wrote it."""
+    return actual_lrp_pb2.ActualLRPNetInfo.FromString(content).SerializeToString(deterministic=True)
+
+
+def _hostnames(text: str | None, encryption: Encryption) -> tuple[str, ...] | None:
+    entries = json.loads(encryption.decrypt(text)) if text else None
+    return None if entries is None else tuple(entry["hostname"] for entry in entries)
+
+
+def _tags(text: str | None, encryption: Encryption) -> dict[str, str] | None:
+    tags = json.loads(encryption.decrypt(text)) if text else None
+    return None if tags is None else {str(name): str(value) for name, value in tags.items()}
+
+
+def _definition(text: str, encryption: Encryption) -> bytes | None:
+    try:
+        message = task_pb2.TaskDefinition.FromString(_message(text, encryption))
+    except (Undecodable, DecodeError):
+        return None
+    message.DiscardUnknownFields()
+    return message.SerializeToString(deterministic=True)
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _skip_space(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def _expect(text: str, at: int, sign: str) -> int:
+    at = _skip_space(text, at)
+    if not text.startswith(sign, at):
+        raise ValueError(f"no {sign!r} in the routes at {at}")
+    return _skip_space(text, at + 1)

@@ -1,0 +1,407 @@
+"""The store in MariaDB: the original's tables, and one row of ours, the fence.
+
+Every transaction that writes begins with `UPDATE diego_fence SET seq = seq + 1 WHERE epoch = ours`. No row
+changed means that another one has taken over. Reading the row would not do: on Galera only writes are
+certified against each other (ours.md section 2).
+
+The row tells more. Only we count with our epoch, so that after a connection broke inside a commit the counter
+says whether that commit took place, as soon as the database can be asked again.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from threading import Event
+from typing import Any, TypeVar
+
+from diego.bbs.store import (
+    CommitFailed,
+    CommitUnknown,
+    Fenced,
+    Loaded,
+    StoreUnavailable,
+    UnknownKeyLabel,
+    UnreadableDesired,
+    Unrecoverable,
+    Write,
+    rows,
+    schema,
+)
+from diego.bbs.store.encryption import Encryption, Undecodable
+from diego.bbs.store.statements import ACTUAL, DESIRED, DOMAINS, ENCRYPTED, TASKS, Statements, Table
+from diego.database import (
+    Connection,
+    ConnectionLost,
+    DatabaseError,
+    Deadlock,
+    MissingTable,
+    Pool,
+    PoolStatistics,
+    Settings,
+)
+from diego.database.pool import PAUSE_SECONDS, READ_COMMITTED, REPEATABLE_READ, TRIES
+from diego.models import ActualLRP, Domain
+from diego.runtime.logs import get_logger
+
+FENCE = f"""
+CREATE TABLE IF NOT EXISTS diego_fence (
+  id INT PRIMARY KEY,
+  epoch BIGINT NOT NULL,
+  seq BIGINT NOT NULL
+) {schema.TABLE}
+"""
+FENCE_ROW = 1
+READ_FENCE = "SELECT epoch, seq FROM diego_fence WHERE id = %s"
+READ_FENCE_LOCKED = f"{READ_FENCE} FOR UPDATE"
+COMMIT_STEP = 1
+SETTLE_STEP = 2
+"""A commit raises the counter by one, asking for a commit's fate by two: so an odd difference to what was last
+known says that the commit took place, however often it was asked."""
+
+LOAD_SECONDS = 300.0
+MIGRATION_SECONDS = 3600.0
+SETTLE_SECONDS = 20.0
+SETTLE_PAUSE = 0.25
+REENCRYPT_ROWS = 100
+CONNECTIONS = 4
+UNKNOWN_VARIABLE = 1193
+
+log = get_logger("bbs")
+
+T = TypeVar("T")
+
+
+class _FateUnknown(Exception):
+    """The commit itself was answered with an error, or not at all."""
+
+    def __init__(self, cause: DatabaseError) -> None:
+        super().__init__(cause.text)
+        self.cause = cause
+
+
+class SqlStore:
+    """One BBS's store in a MariaDB schema.
+
+    `settle_seconds` is how long a commit waits for a lost database to come back and tell its fate.
+    """
+
+    def __init__(
+        self, settings: Settings, encryption: Encryption, *, settle_seconds: float = SETTLE_SECONDS
+    ) -> None:
+        self._settings = settings
+        self._encryption = encryption
+        self._settle_seconds = settle_seconds
+        self._pool = Pool(settings, size=CONNECTIONS, isolation=READ_COMMITTED)
+        self._writing = threading.Lock()
+        self._settling = False
+        self._epoch = 0
+        self._seq = 0
+
+    @property
+    def settling(self) -> bool:
+        return self._settling
+
+    def statistics(self) -> PoolStatistics:
+        """The connections' numbers."""
+        return self._pool.statistics()
+
+    def close(self) -> None:
+        self._pool.close()
+
+    # ---- the fence
+
+    def take_over(self) -> int:
+        def work(connection: Connection) -> tuple[int, int]:
+            connection.run("INSERT IGNORE INTO diego_fence (id, epoch, seq) VALUES (%s, 0, 0)", (FENCE_ROW,))
+            connection.run("UPDATE diego_fence SET epoch = epoch + 1 WHERE id = %s", (FENCE_ROW,))
+            return self._fence_row(connection)
+
+        with self._writing, _available():
+            self._pool.transact(lambda connection: connection.run(FENCE))
+            self._epoch, self._seq = self._pool.transact(work)
+            return self._epoch
+
+    def still_mine(self) -> bool:
+        def work(connection: Connection) -> bool:
+            _see_everything(connection)
+            epoch, _ = self._fence_row(connection)
+            return epoch == self._epoch
+
+        with _available():
+            return self._pool.transact(work)
+
+    def _fence_row(self, connection: Connection, *, locked: bool = False) -> tuple[int, int]:
+        found = connection.row(READ_FENCE_LOCKED if locked else READ_FENCE, (FENCE_ROW,))
+        return (0, 0) if found is None else (int(found[0]), int(found[1]))
+
+    def _raise_fence(self, connection: Connection, step: int) -> None:
+        """Write the fence in this transaction.
+
+        Raises:
+            Fenced: it is another one's.
+        """
+        changed = connection.run(
+            "UPDATE diego_fence SET seq = seq + %s WHERE id = %s AND epoch = %s",
+            (step, FENCE_ROW, self._epoch),
+        )
+        if changed != 1:
+            raise Fenced(f"another BBS has taken over since epoch {self._epoch}")
+
+    # ---- writing
+
+    def commit(self, writes: Sequence[Write]) -> None:
+        statements = Statements.of(writes, self._encryption)
+        with self._writing:
+            self._write(statements.run)
+
+    def _write(self, work: Callable[[Connection], None]) -> None:
+        """One fenced transaction; `self._writing` is held."""
+        deadline = self._pool.deadline()
+        tries, replaced = 0, False
+        while True:
+            try:
+                self._attempt(work, deadline)
+            except Deadlock as error:
+                tries += 1
+                if tries >= TRIES or time.monotonic() + PAUSE_SECONDS >= deadline:
+                    raise CommitFailed(_told(error)) from error
+                time.sleep(PAUSE_SECONDS)
+            except ConnectionLost as error:
+                # Before the commit, so nothing happened. Kept connections die with the server: once again, on a new one.
+                self._pool.purge()
+                if replaced:
+                    raise CommitFailed(_told(error)) from error
+                replaced = True
+            except MissingTable as error:
+                raise Unrecoverable(f"Unrecoverable Error: {error.cause}") from error
+            except DatabaseError as error:
+                raise CommitFailed(_told(error)) from error
+            except _FateUnknown as error:
+                if self._took_place(error.cause):
+                    return
+                if not isinstance(error.cause, Deadlock):
+                    raise CommitFailed(_told(error.cause)) from error
+                tries += 1
+                if tries >= TRIES:
+                    raise CommitFailed(_told(error.cause)) from error
+            else:
+                return
+
+    def _attempt(self, work: Callable[[Connection], None], deadline: float) -> None:
+        with self._pool.connection(deadline) as connection:
+            self._raise_fence(connection, COMMIT_STEP)
+            work(connection)
+            try:
+                connection.commit_work()
+            except DatabaseError as error:
+                raise _FateUnknown(error) from error
+            self._seq += COMMIT_STEP
+
+    def _took_place(self, cause: DatabaseError) -> bool:
+        """Find out whether the commit that ended with `cause` took place. If not, it never will.
+
+        Raises:
+            CommitUnknown: the database did not come back in time.
+            Fenced
+        """
+        log.error("store.commit-fate-unknown", cause=_told(cause))
+        end = time.monotonic() + self._settle_seconds
+        self._settling = True
+        try:
+            while True:
+                try:
+                    took_place = self._ask_fate(min(self._pool.deadline(), end))
+                except DatabaseError as error:
+                    self._pool.purge()
+                    if time.monotonic() + SETTLE_PAUSE >= end:
+                        raise CommitUnknown(f"{_told(cause)}; then {_told(error)}") from error
+                    time.sleep(SETTLE_PAUSE)
+                else:
+                    log.info("store.commit-fate-known", took_place=took_place)
+                    return took_place
+        finally:
+            self._settling = False
+
+    def _ask_fate(self, deadline: float) -> bool:
+        """Whether the last commit took place. The answer is final: it is only given after a write of the fence.
+
+        On the same server the lock on the row waits for the transaction in question. On another server of a Galera
+        cluster that transaction may still be on its way; our write of the same row then makes it fail.
+        """
+        with self._pool.connection(deadline) as connection:
+            _see_everything(connection)
+            epoch, seq = self._fence_row(connection, locked=True)
+            if epoch != self._epoch:
+                raise Fenced(f"another BBS has taken over since epoch {self._epoch}")
+            self._raise_fence(connection, SETTLE_STEP)
+            connection.commit_work()
+        took_place = (seq - self._seq) % SETTLE_STEP == COMMIT_STEP
+        self._seq = seq + SETTLE_STEP
+        return took_place
+
+    # ---- schema and encryption
+
+    def migrate(self) -> None:
+        with self._writing, _available():
+            deadline = time.monotonic() + MIGRATION_SECONDS
+            with self._pool.connection(deadline) as connection:
+                schema.migrate(
+                    connection,
+                    self._encryption,
+                    fence=lambda: self._raise_fence(connection, SETTLE_STEP),
+                )
+                self._check_label(connection)
+                _, self._seq = self._fence_row(connection)
+                connection.commit_work()
+
+    def _check_label(self, connection: Connection) -> None:
+        label = schema.configuration(connection, schema.ENCRYPTION_KEY_LABEL)
+        if label is None:
+            self._raise_fence(connection, SETTLE_STEP)
+            schema.put_configuration(connection, schema.ENCRYPTION_KEY_LABEL, self._encryption.active_label)
+            connection.commit_work()
+        elif not self._encryption.knows(label):
+            raise UnknownKeyLabel(f"the database is encrypted with the unknown key {label!r}")
+
+    def reencrypt(self, stopping: Event) -> int:
+        with _available():
+            label = self._pool.transact(
+                lambda connection: schema.configuration(connection, schema.ENCRYPTION_KEY_LABEL)
+            )
+        if label == self._encryption.active_label:
+            return 0
+        log.info("store.reencryption-started", before=label, now=self._encryption.active_label)
+        count = 0
+        for table, columns in ENCRYPTED:
+            for keys in self._keys(table):
+                if stopping.is_set():
+                    return count
+                count += self._in_write(partial(self._reencrypt, table, columns, keys))
+        self._in_write(
+            lambda connection: schema.put_configuration(
+                connection, schema.ENCRYPTION_KEY_LABEL, self._encryption.active_label
+            )
+        )
+        log.info("store.reencryption-finished", rows=count)
+        return count
+
+    def _in_write(self, work: Callable[[Connection], T]) -> T:
+        """A fenced transaction with a result; a failure is that of an unavailable database."""
+        results: list[T] = []
+        with self._writing:
+            try:
+                self._write(lambda connection: results.append(work(connection)))
+            except (CommitFailed, CommitUnknown) as error:
+                raise StoreUnavailable(error.text) from error
+        return results[-1]
+
+    def _keys(self, table: Table) -> Iterator[list[tuple[Any, ...]]]:
+        """The keys of a table's present rows, in pieces."""
+        query = f"SELECT {', '.join(table.key)} FROM {table.name}"  # noqa: S608 - names of columns
+        with _available():
+            keys = self._pool.transact(lambda connection: connection.rows(query))
+        for start in range(0, len(keys), REENCRYPT_ROWS):
+            yield keys[start : start + REENCRYPT_ROWS]
+
+    def _reencrypt(
+        self, table: Table, columns: tuple[str, ...], keys: list[tuple[Any, ...]], connection: Connection
+    ) -> int:
+        """Rewrite some rows' columns that the active key did not make; how many rows."""
+        names = ", ".join((*table.key, *columns))
+        matching = " AND ".join(f"{name} = %s" for name in table.key)
+        query = f"SELECT {names} FROM {table.name} WHERE {table.among(len(keys))} FOR UPDATE"  # noqa: S608
+        count = 0
+        for row in connection.rows(query, [part for key in keys for part in key]):
+            key, texts = row[: len(table.key)], row[len(table.key) :]
+            changed = {
+                name: fresh
+                for name, text in zip(columns, texts, strict=True)
+                if (fresh := self._fresh(table, key, name, text)) is not None
+            }
+            if changed:
+                changes = ", ".join(f"{name} = %s" for name in changed)
+                connection.run(
+                    f"UPDATE {table.name} SET {changes} WHERE {matching}",  # noqa: S608 - names of columns
+                    (*changed.values(), *key),
+                )
+                count += 1
+        return count
+
+    def _fresh(self, table: Table, key: tuple[Any, ...], column: str, text: str | None) -> str | None:
+        """The text encrypted anew, or None where there is nothing to do, or it cannot be read."""
+        if text is None or self._encryption.is_current(text):
+            return None
+        try:
+            return self._encryption.encrypt(self._encryption.decrypt(text))
+        except Undecodable as error:
+            log.error(
+                "store.reencryption-skipped", table=table.name, key=key, column=column, error=str(error)
+            )
+            return None
+
+    # ---- loading
+
+    def load(self) -> Loaded:
+        loaded = Loaded()
+        with _available():
+            connection = Connection(
+                self._settings,
+                tls=self._settings.tls(),
+                isolation=REPEATABLE_READ,
+                deadline=time.monotonic() + self._settings.operation_timeout,
+            )
+            try:
+                connection.allow(time.monotonic() + LOAD_SECONDS)
+                _see_everything(connection)
+                connection.run("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+                self._load(connection, loaded)
+            finally:
+                connection.discard()
+        return loaded
+
+    def _load(self, connection: Connection, loaded: Loaded) -> None:
+        encryption = self._encryption
+        for domain, expires_at in connection.stream(DOMAINS.select):
+            loaded.domains.append(Domain(domain, expires_at or 0))
+        for columns in connection.stream(DESIRED.select):
+            desired = rows.desired_record(columns, encryption)
+            if isinstance(desired, UnreadableDesired):
+                log.error("store.unreadable-desired-lrp", process_guid=desired.process_guid)
+                loaded.unreadable_desired.append(desired)
+            else:
+                loaded.desired.append(desired)
+        for columns in connection.stream(ACTUAL.select):
+            actual = rows.actual_record(columns, encryption)
+            if isinstance(actual, ActualLRP):
+                loaded.actual.append(actual)
+            else:
+                log.error("store.unreadable-actual-lrp", key=actual)
+                loaded.unreadable_actual.append(actual)
+        for columns in connection.stream(TASKS.select):
+            loaded.tasks.append(rows.task_record(columns, encryption))
+
+
+def _see_everything(connection: Connection) -> None:
+    """On a Galera cluster: wait until this server has applied what the others committed."""
+    try:
+        connection.run("SET SESSION wsrep_sync_wait = 15")
+    except DatabaseError as error:
+        if error.code != UNKNOWN_VARIABLE:
+            raise
+
+
+def _told(error: DatabaseError) -> str:
+    return f"{error.text} ({error.cause})" if error.cause else error.text
+
+
+@contextmanager
+def _available() -> Iterator[None]:
+    """Inside, a database that fails is an unavailable store."""
+    try:
+        yield
+    except MissingTable as error:
+        raise Unrecoverable(f"Unrecoverable Error: {error.cause}") from error
+    except DatabaseError as error:
+        raise StoreUnavailable(_told(error)) from error

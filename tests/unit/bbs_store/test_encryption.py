@@ -1,0 +1,71 @@
+"""Encryption at rest, in the original's form (contract/lifecycle.md section 10)."""
+
+import base64
+import hashlib
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from diego.bbs.store.encryption import Encryption, InvalidKeys, Undecodable
+
+OLD = Encryption("old", {"old": "secret"})
+BOTH = Encryption("new", {"old": "secret", "new": "another"})
+
+
+def test_a_text_is_packed_as_the_original_packs_it() -> None:
+    text = OLD.encrypt(b"content")
+
+    packed = base64.b64decode(text[2:])
+    label, nonce, sealed = packed[1:4], packed[4:16], packed[16:]
+    assert text[:2] == "02"
+    assert (packed[0], label) == (3, b"old")
+    assert AESGCM(hashlib.sha256(b"secret").digest()).decrypt(nonce, sealed, None) == b"content"
+
+
+def test_two_texts_of_one_content_differ() -> None:
+    assert OLD.encrypt(b"content") != OLD.encrypt(b"content")
+
+
+def test_text_of_an_older_key_is_read_and_told_from_the_current() -> None:
+    text = OLD.encrypt(b"content")
+
+    assert BOTH.decrypt(text) == b"content"
+    assert not BOTH.is_current(text)
+    assert BOTH.is_current(BOTH.encrypt(b"content"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0",
+        "01e30=",
+        "02",
+        "02!!!!",
+        "02" + base64.b64encode(b"\x03ol").decode(),
+        OLD.encrypt(b"x")[:-8] + "AAAAAA==",
+    ],
+)
+def test_what_is_not_such_a_text_is_undecodable(text: str) -> None:
+    with pytest.raises(Undecodable):
+        OLD.decrypt(text)
+
+
+def test_an_unknown_label_is_undecodable() -> None:
+    with pytest.raises(Undecodable, match="unknown key label"):
+        OLD.decrypt(BOTH.encrypt(b"content"))
+
+
+@pytest.mark.parametrize(
+    ("active", "passphrases"),
+    [("a", {}), ("a", {"b": "x"}), ("", {"": "x"}), ("a" * 128, {"a" * 128: "x"})],
+)
+def test_keys_that_do_not_fit_together_are_refused(active: str, passphrases: dict[str, str]) -> None:
+    with pytest.raises(InvalidKeys):
+        Encryption(active, passphrases)
+
+
+def test_a_label_of_127_bytes_is_fine() -> None:
+    long = Encryption("ä" * 63 + "x", {"ä" * 63 + "x": "secret"})
+
+    assert long.decrypt(long.encrypt(b"content")) == b"content"
