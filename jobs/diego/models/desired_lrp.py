@@ -45,9 +45,11 @@ class DesiredLRP:
             `routes` and `modification_tag`, no unknown fields, and no port twice.
         served: the frame as list and get tell it, with metrics guid and source id completed from each other
             (contract/bbs-api.md section 3); the same object as `frame` where that changes nothing.
+        scheduling, routing: the two short forms, framed in the same way.
         internal_routes: the host names of the `internal-router` entry; None without such an entry.
         created_at: Unix nanoseconds.
         update_strategy: the number of DesiredLRP.UpdateStrategy; what an evacuation does with what runs.
+        layered: it has image layers, which older clients must be told of in another way.
     """
 
     process_guid: str
@@ -57,9 +59,12 @@ class DesiredLRP:
     created_at: int
     frame: bytes
     served: bytes
+    scheduling: bytes
+    routing: bytes
     internal_routes: tuple[str, ...] | None
     metric_tags: tuple[MetricTag, ...]
     update_strategy: int = 0
+    layered: bool = False
 
     @classmethod
     def of(cls, message: desired_lrp_pb2.DesiredLRP, created_at: int) -> "DesiredLRP":
@@ -80,12 +85,15 @@ class DesiredLRP:
             created_at=created_at,
             frame=frame,
             served=_served(message, frame),
+            scheduling=list_entry(_scheduling(message).SerializeToString(deterministic=True)),
+            routing=list_entry(_routing(message).SerializeToString(deterministic=True)),
             internal_routes=internal_routes(message.routes),
             metric_tags=tuple(
                 MetricTag(name, value.static, value.dynamic)
                 for name, value in sorted(message.metric_tags.items())
             ),
             update_strategy=message.update_strategy,
+            layered=bool(message.image_layers),
         )
 
     def message(self) -> desired_lrp_pb2.DesiredLRP:
@@ -143,6 +151,42 @@ def varint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+def _scheduling(message: desired_lrp_pb2.DesiredLRP) -> desired_lrp_pb2.DesiredLRPSchedulingInfo:
+    info = desired_lrp_pb2.DesiredLRPSchedulingInfo(
+        desired_lrp_key=desired_lrp_pb2.DesiredLRPKey(
+            process_guid=message.process_guid, domain=message.domain, log_guid=message.log_guid
+        ),
+        annotation=message.annotation,
+        instances=message.instances,
+        desired_lrp_resource=desired_lrp_pb2.DesiredLRPResource(
+            memory_mb=message.memory_mb,
+            disk_mb=message.disk_mb,
+            root_fs=message.root_fs,
+            max_pids=message.max_pids,
+        ),
+        routes=message.routes,
+        modification_tag=message.modification_tag,
+        PlacementTags=message.PlacementTags,
+    )
+    info.volume_placement.SetInParent()
+    if message.volume_mounts:
+        info.volume_placement.driver_names.extend(volume_drivers(message.volume_mounts))
+    return info
+
+
+def _routing(message: desired_lrp_pb2.DesiredLRP) -> desired_lrp_pb2.DesiredLRP:
+    told = desired_lrp_pb2.DesiredLRP(
+        process_guid=message.process_guid,
+        domain=message.domain,
+        log_guid=message.log_guid,
+        instances=message.instances,
+        routes=message.routes,
+        modification_tag=message.modification_tag,
+    )
+    told.metric_tags.MergeFrom(message.metric_tags)
+    return told
 
 
 def _served(message: desired_lrp_pb2.DesiredLRP, frame: bytes) -> bytes:

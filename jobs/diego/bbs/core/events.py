@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from diego.bbs.core.lifecycle import Change, Crash, Rows
-from diego.models import ActualLRP, ActualLRPState, DesiredLRP, Presence
+from diego.models import ActualLRP, ActualLRPState, Presence
 from diego.models.actual_lrp import Identity
 from diego.models.desired_lrp import varint
 from diego.wire import actual_lrp_pb2, events_pb2, modification_tag_pb2
@@ -28,20 +28,21 @@ class Event(NamedTuple):
     cell_id: str | None = None
 
 
-def desired_created(lrp: DesiredLRP, trace_id: str = "") -> Event:
-    return Event("desired_lrp_created", _first(lrp.frame) + _text(2, trace_id))
+def desired_created(frame: bytes, trace_id: str = "") -> Event:
+    """`frame` is the desired LRP as a list entry (field 2), here and below."""
+    return Event("desired_lrp_created", _first(frame) + _text(2, trace_id))
 
 
-def desired_changed(before: DesiredLRP, after: DesiredLRP, trace_id: str = "") -> Event:
-    return Event("desired_lrp_changed", _first(before.frame) + after.frame + _text(3, trace_id))
+def desired_changed(before: bytes, after: bytes, trace_id: str = "") -> Event:
+    return Event("desired_lrp_changed", _first(before) + after + _text(3, trace_id))
 
 
-def desired_removed(lrp: DesiredLRP, trace_id: str = "") -> Event:
-    return Event("desired_lrp_removed", _first(lrp.frame) + _text(2, trace_id))
+def desired_removed(frame: bytes, trace_id: str = "") -> Event:
+    return Event("desired_lrp_removed", _first(frame) + _text(2, trace_id))
 
 
 def task_created(frame: bytes) -> Event:
-    """`frame` is the task as a list entry (field 2), here and below."""
+    """`frame` is the task as a list entry, here and below."""
     return Event("task_created", _first(frame))
 
 

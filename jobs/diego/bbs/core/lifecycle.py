@@ -15,7 +15,7 @@ that was not heard of for a while). They end as soon as the ORDINARY one runs.
 A function here takes the records of the key and gives the changes; it raises BbsError for what is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -87,6 +87,19 @@ class Rows:
 
     def __bool__(self) -> bool:
         return not (self.ordinary is None and self.evacuating is None and self.suspect is None)
+
+
+def applied(rows: Rows, changes: Iterable[Change]) -> Rows:
+    """The records of a key after some changes to them."""
+    by_presence = {ORDINARY: rows.ordinary, EVACUATING: rows.evacuating, SUSPECT: rows.suspect}
+    changes = list(changes)
+    for change in changes:
+        if change.before is not None:
+            by_presence[change.before.presence] = None
+    for change in changes:
+        if change.after is not None:
+            by_presence[change.after.presence] = change.after
+    return Rows(by_presence[ORDINARY], by_presence[EVACUATING], by_presence[SUSPECT])
 
 
 @dataclass(frozen=True, slots=True)

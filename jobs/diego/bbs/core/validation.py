@@ -7,7 +7,7 @@ A part inside another (an action, an egress rule) is named first by its own fiel
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 from diego.models import BbsError
 from diego.wire import (
@@ -81,19 +81,19 @@ def instance_key(key: actual_lrp_pb2.ActualLRPInstanceKey) -> Findings:
 class _HasLrpKey(Protocol):
     @property
     def actual_lrp_key(self) -> actual_lrp_pb2.ActualLRPKey: ...
-    def HasField(self, name: str) -> bool: ...  # noqa: N802 (protobuf's own name)
+    def HasField(self, field_name: Literal["actual_lrp_key"]) -> bool: ...  # noqa: N802 (protobuf's own name)
 
 
 class _HasInstanceKey(Protocol):
     @property
     def actual_lrp_instance_key(self) -> actual_lrp_pb2.ActualLRPInstanceKey: ...
-    def HasField(self, name: str) -> bool: ...  # noqa: N802 (protobuf's own name)
+    def HasField(self, field_name: Literal["actual_lrp_instance_key"]) -> bool: ...  # noqa: N802 (protobuf's own name)
 
 
 class _HasNetInfo(Protocol):
     @property
     def actual_lrp_net_info(self) -> actual_lrp_pb2.ActualLRPNetInfo: ...
-    def HasField(self, name: str) -> bool: ...  # noqa: N802 (protobuf's own name)
+    def HasField(self, field_name: Literal["actual_lrp_net_info"]) -> bool: ...  # noqa: N802 (protobuf's own name)
 
 
 def request_lrp_key(request: "_HasLrpKey") -> Findings:

@@ -1,0 +1,258 @@
+"""From a decision to a durable fact: transactions, and the thread that hands them to the store.
+
+A transaction is put together in the loop. From then on every further decision builds upon it (it is *ahead* in
+memory), but no reader sees it. The committer takes all that wait, has the store make them durable together, and
+tells the loop, where they become visible, listeners hear of them, callers get their answers, and what they ask for is
+begun: in this order, and in the order in which they were put together.
+
+When the store refuses a batch for certain, everything that was decided upon it falls with it: callers are told to
+try again. When nobody knows what became of it, or another BBS has taken over, the process ends, because memory and
+database may then differ.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from diego.bbs.core.lifecycle import Change, Crash, Rows
+from diego.bbs.events import Announcer
+from diego.bbs.memory import Memory
+from diego.bbs.store import (
+    CommitFailed,
+    CommitUnknown,
+    DeleteActual,
+    DeleteDesired,
+    DeleteDomain,
+    DeleteTask,
+    Fenced,
+    PutActual,
+    PutDesired,
+    PutDomain,
+    PutTask,
+    Store,
+    Write,
+    fits,
+)
+from diego.models import ActualLRP, BbsError, DesiredLRP, Domain, Task
+from diego.models.actual_lrp import Identity
+from diego.runtime import metrics
+from diego.runtime.api import Answer, Pending, Reply
+from diego.runtime.logs import get_logger
+from diego.runtime.process import Runtime
+
+UNAVAILABLE = Reply(503, b"", "text/plain; charset=utf-8", {"Retry-After": "1"})
+"""What a caller gets who had better try again: not protobuf, so that every client counts it as no answer."""
+
+WRITES_IN_A_BATCH = 500
+WRITES_WAITING = 50_000
+"""Beyond this the database has been too slow for too long, and callers are told so at once."""
+
+log = get_logger("bbs")
+
+
+class Transaction:
+    """One change in the making. Nothing happens before `commit`; then everything or nothing."""
+
+    __slots__ = ("_committer", "_told", "answer", "failed", "ops", "pending", "then", "writer", "writes")
+
+    def __init__(self, committer: "Committer") -> None:
+        self._committer = committer
+        self._told: list[Callable[[Announcer], None]] = []
+        self.writes: list[Write] = []
+        self.ops: list[tuple[str, object, object]] = []
+        self.then: list[Callable[[], None]] = []
+        self.failed: Callable[[], None] | None = None
+        self.pending: Pending | None = None
+        self.answer: Answer = b""
+        self.writer = 0
+
+    def domain(self, name: str, after: Domain | None) -> None:
+        self._put("domain", name, after)
+        self.writes.append(DeleteDomain(name) if after is None else PutDomain(name, after.expires_at))
+
+    def desired(self, guid: str, after: DesiredLRP | None) -> None:
+        self._put("desired", guid, after)
+        self.writes.append(DeleteDesired(guid) if after is None else PutDesired(after))
+
+    def task(self, guid: str, after: Task | None) -> None:
+        self._put("task", guid, after)
+        self.writes.append(DeleteTask(guid) if after is None else PutTask(after))
+
+    def actual(
+        self, rows: Rows, changes: Sequence[Change], crash: Crash | None = None, trace_id: str = ""
+    ) -> None:
+        """Changes to the records of one key, which are `rows` now."""
+        after: dict[Identity, ActualLRP | None] = {}
+        for change in changes:
+            if change.before is not None:
+                after.setdefault(change.before.identity, None)
+            if change.after is not None:
+                after[change.after.identity] = change.after
+        for identity, row in after.items():
+            self._put("actual", identity, row)
+            self.writes.append(DeleteActual(*identity) if row is None else PutActual(row))
+        self.tell(lambda announcer: announcer.actual(rows, changes, crash, trace_id))
+
+    def forget_rows(self, identities: Sequence[Identity]) -> None:
+        """Delete records that nobody knows, because they cannot be read."""
+        self.writes.extend(DeleteActual(*identity) for identity in identities)
+
+    def tell(self, event: Callable[[Announcer], None]) -> None:
+        """Have listeners told once it is durable."""
+        self._told.append(event)
+
+    def commit(self, answer: Answer = b"", *, pending: Pending | None = None) -> Pending:
+        """Have it made durable; `answer` is given once it is.
+
+        Raises:
+            BbsError: a text is too long for its column. Nothing has happened.
+        """
+        for write in self.writes:
+            if fits(write) is not None:
+                raise BbsError.invalid_request()
+        self.answer = answer
+        self.pending = pending or Pending()
+        self._committer.submit(self)
+        return self.pending
+
+    def _put(self, kind: str, key: object, value: object) -> None:
+        self.ops.append((kind, key, value))
+
+    # ---- by the committer, in the loop
+
+    def go_ahead(self, memory: Memory) -> None:
+        for kind, key, value in self.ops:
+            getattr(memory, _AHEAD[kind])(key, value, self.writer)
+
+    def become_visible(self, memory: Memory, announcer: Announcer) -> None:
+        for kind, key, value in self.ops:
+            getattr(memory, _PUT[kind])(key, value, self.writer)
+        for event in self._told:
+            event(announcer)
+
+
+_AHEAD = {kind: f"{kind}_ahead" for kind in ("domain", "desired", "actual", "task")}
+_PUT = {kind: f"put_{kind}" for kind in ("domain", "desired", "actual", "task")}
+
+
+class Committer:
+    """Makes transactions durable, many at once, one batch after the other."""
+
+    def __init__(self, runtime: Runtime, memory: Memory, announcer: Announcer) -> None:
+        self._runtime = runtime
+        self._memory = memory
+        self._announcer = announcer
+        self._store: Store | None = None
+        self._waiting: deque[Transaction] = deque()
+        self._writes_waiting = 0
+        self._writers = 0
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._idle = threading.Event()
+        self._idle.set()
+        self._batches = metrics.histogram(
+            "bbs_commit_writes", "Writes that shared a commit", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
+        )
+        self._seconds = metrics.histogram("bbs_commit_seconds", "How long a commit took")
+        self._failures = metrics.counter("bbs_commits_failed", "Commits that the database refused")
+        metrics.measured("bbs_commit_waiting", "Writes that wait for a commit", lambda: self._writes_waiting)
+
+    @property
+    def waiting(self) -> int:
+        """Writes that wait for a commit."""
+        return self._writes_waiting
+
+    def begin(self) -> Transaction:
+        return Transaction(self)
+
+    def submit(self, transaction: Transaction) -> None:
+        """Take a transaction on its way. In the loop."""
+        store = self._store
+        if store is None or self._stopped or store.settling or self._writes_waiting > WRITES_WAITING:
+            self._refuse([transaction])
+            return
+        self._writers += 1
+        transaction.writer = self._writers
+        transaction.go_ahead(self._memory)
+        with self._changed:
+            self._waiting.append(transaction)
+            self._writes_waiting += len(transaction.writes)
+            self._changed.notify()
+
+    # ---- the committer's thread
+
+    def run(self, store: Store) -> None:
+        """Commit what comes, until stopped."""
+        self._store = store
+        while True:
+            batch = self._next_batch()
+            if batch is None:
+                return
+            began = time.monotonic()
+            try:
+                store.commit([write for transaction in batch for write in transaction.writes])
+            except CommitFailed as error:
+                self._failures.inc()
+                log.error("commit-failed", error=error.text, transactions=len(batch))
+                self._runtime.call_in_loop(self._fall, batch)
+            except (CommitUnknown, Fenced) as error:
+                self._end(f"{type(error).__name__}: {error.text}")
+            else:
+                self._seconds.observe(time.monotonic() - began)
+                self._batches.observe(sum(len(transaction.writes) for transaction in batch))
+                self._runtime.loop.call_soon_threadsafe(self._arrived, batch)
+
+    def stop(self, seconds: float) -> None:
+        """Take nothing more, and wait for what is on its way. From any thread."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._idle.wait(seconds)
+
+    def _next_batch(self) -> list[Transaction] | None:
+        with self._changed:
+            while not self._waiting:
+                self._idle.set()
+                if self._stopped:
+                    return None
+                self._changed.wait()
+            self._idle.clear()
+            batch: list[Transaction] = []
+            writes = 0
+            while self._waiting and (not batch or writes + len(self._waiting[0].writes) <= WRITES_IN_A_BATCH):
+                transaction = self._waiting.popleft()
+                batch.append(transaction)
+                writes += len(transaction.writes)
+            self._writes_waiting -= writes
+            return batch
+
+    def _end(self, why: str) -> NoReturn:
+        self._runtime.end(why)
+
+    # ---- the loop
+
+    def _arrived(self, batch: Sequence[Transaction]) -> None:
+        for transaction in batch:
+            transaction.become_visible(self._memory, self._announcer)
+        for transaction in batch:
+            if transaction.pending is not None:
+                transaction.pending.settle(transaction.answer)
+            for act in transaction.then:
+                act()
+
+    def _fall(self, batch: Sequence[Transaction]) -> None:
+        with self._changed:
+            fallen = [*batch, *self._waiting]
+            self._waiting.clear()
+            self._writes_waiting = 0
+        self._memory.forget_ahead()
+        self._refuse(fallen)
+
+    def _refuse(self, transactions: Sequence[Transaction]) -> None:
+        for transaction in transactions:
+            if transaction.pending is not None:
+                transaction.pending.settle(UNAVAILABLE)
+            if transaction.failed is not None:
+                transaction.failed()

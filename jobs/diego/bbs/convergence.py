@@ -1,0 +1,236 @@
+"""The loop that makes what runs equal to what is wanted (contract/lifecycle.md sections 7 and 8).
+
+A thread of its own goes through what needs attention, a few indices at a time: each few are decided in the
+server's loop, on the newest state, and others get their turns between them. A run ends when all that it decided
+is durable; then it asks for one auction of everything that needs a cell.
+"""
+
+import threading
+import time
+from collections.abc import Sequence, Set
+from typing import TypeVar
+
+from diego.bbs.core.convergence import (
+    Circumstances,
+    Decision,
+    TaskDecision,
+    TaskLimits,
+    converge_index,
+    converge_task,
+)
+from diego.bbs.core.desired_lrps import StartRequest
+from diego.bbs.core.lifecycle import Key, Rows, applied
+from diego.bbs.service import Service
+from diego.models import BbsError, Task
+from diego.runtime import metrics
+from diego.runtime.logs import get_logger
+
+AT_ONCE = 50
+"""Indices or tasks that are decided in one turn of the loop: a millisecond or two."""
+
+WRITES_AHEAD = 2_000
+"""Convergence waits while more writes than these wait for the database."""
+
+log = get_logger("bbs")
+
+T = TypeVar("T")
+
+
+class Run:
+    """One run: what it has begun and not yet seen durable, and what it wants started."""
+
+    def __init__(self) -> None:
+        self.starts: dict[str, list[int]] = {}
+        self.pending_tasks: list[Task] = []
+        self._open = 0
+        self._done = threading.Condition()
+
+    def begun(self) -> None:
+        with self._done:
+            self._open += 1
+
+    def ended(self) -> None:
+        with self._done:
+            self._open -= 1
+            self._done.notify()
+
+    def wait(self, stopping: threading.Event) -> None:
+        """Until all that was begun has ended."""
+        with self._done:
+            while self._open and not stopping.is_set():
+                self._done.wait(0.2)
+
+    def start(self, key: Key) -> None:
+        self.starts.setdefault(key.process_guid, []).append(key.index)
+
+
+class Convergence:
+    """Runs of convergence over one BBS's state."""
+
+    def __init__(self, service: Service, limits: TaskLimits, stopping: threading.Event) -> None:
+        self._service = service
+        self._context = service.context
+        self._memory = service.context.memory
+        self._limits = limits
+        self._stopping = stopping
+        self._lrp_seconds = metrics.histogram("bbs_convergence_lrp_seconds", "How long a run over LRPs took")
+        self._task_seconds = metrics.histogram(
+            "bbs_convergence_task_seconds", "How long a run over tasks took"
+        )
+        self._lrp_runs = metrics.counter("bbs_convergence_lrp_runs", "Runs over LRPs")
+        self._task_runs = metrics.counter("bbs_convergence_task_runs", "Runs over tasks")
+
+    def run_once(self) -> None:
+        """One run over everything; without an answer from Locket nothing is decided."""
+        try:
+            cells = frozenset(cell.cell_id for cell in self._context.cells.all())
+        except BbsError as error:
+            log.error("convergence-without-cells", error=error.message)
+            return
+        self._converge_lrps(cells)
+        self._converge_tasks(cells)
+
+    # ---- LRPs
+
+    def _converge_lrps(self, cells: Set[str]) -> None:
+        began = time.monotonic()
+        log.debug("converge-lrps-started")
+        run = Run()
+        call = self._context.runtime.call_in_loop
+        call(self._prune_domains, run)
+        run.wait(self._stopping)
+        keys = call(self._memory.indices_to_converge, cells)
+        for some in _slices(keys):
+            if not self._may_go_on():
+                return
+            call(self._decide_indices, some, cells, run)
+        run.wait(self._stopping)
+        requests: list[StartRequest] = []
+        for guids in _slices(list(run.starts)):
+            requests += call(self._start_requests, guids, run)
+        if requests:
+            self._context.auctioneer.start_lrps(requests)
+        self._lrp_runs.inc()
+        self._lrp_seconds.observe(time.monotonic() - began)
+        log.info(
+            "converge-lrps-done",
+            seconds=round(time.monotonic() - began, 4),
+            looked_at=len(keys),
+            starts=sum(map(len, run.starts.values())),
+        )
+
+    def _prune_domains(self, run: Run) -> None:
+        now = self._context.now()
+        expired = [domain.name for domain in self._memory.domains.values() if domain.expired(now=now)]
+        if not expired:
+            return
+        transaction = self._context.committer.begin()
+        for name in expired:
+            transaction.domain(name, None)
+        run.begun()
+        transaction.then.append(run.ended)
+        transaction.failed = run.ended
+        transaction.commit()
+
+    def _decide_indices(self, keys: Sequence[Key], cells: Set[str], run: Run) -> None:
+        now = self._context.now()
+        for key in keys:
+            desired = self._memory.newest_desired(key.process_guid)
+            if desired is None and key.process_guid in self._memory.unreadable_desired:
+                continue
+            domain = self._memory.newest_domain(key.domain)
+            around = Circumstances(
+                cells=cells,
+                listed=domain is not None and not domain.expired(now=now),
+                fresh=domain is not None and domain.fresh(now=now),
+                now=now,
+            )
+            rows = self._memory.newest_rows(key.process_guid, key.index)
+            decision = converge_index(key, rows, desired, around, epoch=self._context.epoch())
+            self._carry_out(key, rows, decision, run)
+
+    def _carry_out(self, key: Key, rows: Rows, decision: Decision, run: Run) -> None:
+        if decision.units:
+            transaction = self._context.committer.begin()
+            for unit in decision.units:
+                transaction.actual(rows, unit)
+                rows = applied(rows, unit)
+            if decision.start:
+                transaction.then.append(lambda: run.start(key))
+            run.begun()
+            transaction.then.append(run.ended)
+            transaction.failed = run.ended
+            transaction.commit()
+        elif decision.start:
+            run.start(key)
+        if decision.retire is not None:
+            self._service.actual_lrps.end(decision.retire)
+        if decision.update is not None:
+            self._context.update_instance(decision.update, None)
+
+    def _start_requests(self, guids: Sequence[str], run: Run) -> list[StartRequest]:
+        found = (self._context.start_request(guid, run.starts[guid]) for guid in guids)
+        return [request for request in found if request is not None]
+
+    # ---- tasks
+
+    def _converge_tasks(self, cells: Set[str]) -> None:
+        began = time.monotonic()
+        log.debug("converge-tasks-started")
+        run = Run()
+        call = self._context.runtime.call_in_loop
+        guids = call(lambda: list(self._memory.tasks.by_guid))
+        for some in _slices(guids):
+            if not self._may_go_on():
+                return
+            call(self._decide_tasks, some, cells, run)
+        run.wait(self._stopping)
+        if run.pending_tasks:
+            self._context.auctioneer.start_tasks(run.pending_tasks)
+        self._task_runs.inc()
+        self._task_seconds.observe(time.monotonic() - began)
+        log.info(
+            "converge-tasks-done",
+            seconds=round(time.monotonic() - began, 4),
+            looked_at=len(guids),
+            pending=len(run.pending_tasks),
+        )
+
+    def _decide_tasks(self, guids: Sequence[str], cells: Set[str], run: Run) -> None:
+        now = self._context.now()
+        for task in self._memory.newest_tasks(guids):
+            self._carry_out_task(task, converge_task(task, cells, now=now, limits=self._limits), run)
+
+    def _carry_out_task(self, task: Task, decision: TaskDecision, run: Run) -> None:
+        after = decision.after
+        if decision.auction:
+            run.pending_tasks.append(task)
+        if after is not task:
+            transaction = self._context.committer.begin()
+            transaction.task(task.guid, after)
+            if after is None:
+                if task.definition is not None:
+                    transaction.tell(lambda announcer: announcer.task_removed(task))
+            else:
+                transaction.tell(lambda announcer: announcer.task_changed(task, after))
+            run.begun()
+            transaction.then.append(run.ended)
+            if decision.callback:
+                transaction.then.append(lambda: self._service.tasks.tell_result(task.guid))
+            transaction.failed = run.ended
+            transaction.commit()
+        elif decision.callback:
+            self._service.tasks.tell_result(task.guid)
+
+    # ---- shared
+
+    def _may_go_on(self) -> bool:
+        """Wait while the database is behind; False when the job stops."""
+        while self._context.committer.waiting > WRITES_AHEAD:
+            if self._stopping.wait(0.02):
+                return False
+        return not self._stopping.is_set()
+
+
+def _slices(items: Sequence[T]) -> list[Sequence[T]]:
+    return [items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE)]

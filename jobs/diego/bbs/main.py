@@ -1,0 +1,172 @@
+"""The BBS's composition root (contract/bbs-api.md section 8, ours.md sections 1 and 2).
+
+Health and debug listen from the start. Then, in a thread of its own: the lock, the takeover, the committer, the
+API, re-encryption where the active key has changed, and convergence.
+"""
+
+import sys
+import threading
+from pathlib import Path
+from ssl import SSLContext
+
+from diego.bbs.commits import Committer
+from diego.bbs.config import BbsConfig
+from diego.bbs.convergence import Convergence
+from diego.bbs.events import Announcer
+from diego.bbs.measures import measure
+from diego.bbs.memory import Memory
+from diego.bbs.outside import Auctioneer, Callbacks, Cells, Outside, Reps
+from diego.bbs.service import Context, Service
+from diego.bbs.store import Fenced, Loaded, Store, StoreUnavailable
+from diego.bbs.store.encryption import Encryption
+from diego.bbs.store.sql import SqlStore
+from diego.bbs.takeover import Takeover
+from diego.bbs.views import bbs_api
+from diego.locket.client import LocketClient, LockHolder
+from diego.runtime import loops, tls
+from diego.runtime.api import Api
+from diego.runtime.debug import debug_api, health_api
+from diego.runtime.job import Job
+from diego.runtime.process import Runtime
+
+LOCK_KEY = "bbs"
+LOCKET_SECONDS = 10.0
+LAST_COMMIT_SECONDS = 0.7
+"""How long a stopping BBS waits for what is on its way to the database."""
+
+SWITCH_SECONDS = 0.0005
+"""How long a thread keeps the interpreter from the loop: the committer computes while callers wait."""
+
+
+def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
+    sys.setswitchinterval(SWITCH_SECONDS)
+    locket = LocketClient(
+        config.locket_address,
+        ca_file=config.locket_ca_cert_file,
+        cert_file=config.locket_client_cert_file,
+        key_file=config.locket_client_key_file,
+        timeout=LOCKET_SECONDS,
+    )
+    store: Store = SqlStore(config.database(), Encryption(config.active_key_label, config.encryption_keys))
+    memory, announcer = Memory(), Announcer()
+    committer = Committer(runtime, memory, announcer)
+    server_tls = tls.server_context(config.cert_file, config.key_file, config.ca_file)
+    auctioneer = Auctioneer(
+        config.auctioneer_address,
+        _client_tls(config.auctioneer_ca_cert, config.auctioneer_client_cert, config.auctioneer_client_key),
+        timeout=config.communication_timeout,
+        require_tls=config.auctioneer_require_tls,
+    )
+    outside = Outside()
+    context = Context(
+        runtime,
+        memory,
+        committer,
+        announcer,
+        outside,
+        Cells(locket, timeout=config.communication_timeout),
+        auctioneer,
+        Reps(
+            _client_tls(config.rep_ca_cert, config.rep_client_cert, config.rep_client_key),
+            timeout=config.communication_timeout,
+            require_tls=config.rep_require_tls,
+        ),
+        Callbacks(
+            tls.client_context(config.cert_file, config.key_file, config.ca_file),
+            timeout=config.communication_timeout,
+        ),
+    )
+    service = Service(context, max_task_retries=config.max_task_retries)
+    convergence = Convergence(service, config.task_limits(), runtime.stopping)
+
+    regained = threading.Event()
+
+    def passive() -> None:
+        takeover.doubtful = True
+        runtime.log.error("lock-in-doubt")
+
+    holder = LockHolder(
+        locket,
+        LOCK_KEY,
+        config.uuid,
+        ttl=config.lock_ttl,
+        passive=passive,
+        regained=regained.set,
+        lost=runtime.end,
+    )
+    takeover = Takeover(runtime, holder, store, memory)
+    api = bbs_api(service, announcer, lambda: holder.held and not takeover.doubtful)
+    measure(memory, announcer, holder)
+
+    def activate() -> None:
+        loaded = takeover.run()
+        if loaded is None:
+            return
+        runtime.background("committer", lambda: committer.run(store))
+        runtime.background("auctioneer", lambda: auctioneer.run(runtime.stopping))
+        runtime.on_stop(announcer.close)
+        runtime.open_listener(config.listen_address, api, server_tls)
+        runtime.log.info("started", address=config.listen_address)
+        runtime.background("unreadable", lambda: _delete_unreadable(context, loaded))
+        runtime.background("reencryption", lambda: _reencrypt(store, runtime))
+        loops.every(runtime, "convergence", config.converge_repeat_interval, convergence.run_once)
+        while not runtime.stopping.is_set():
+            if regained.wait(0.5):
+                regained.clear()
+                takeover.regain()
+
+    runtime.on_stop(store.close)
+    runtime.on_stop(locket.close)
+    runtime.on_stop(holder.release)
+    runtime.on_stop(lambda: committer.stop(LAST_COMMIT_SECONDS))
+    runtime.on_stop(outside.close)
+    runtime.background("lock", lambda: holder.run(runtime.stopping))
+    runtime.background("activate", activate)
+    return [health_api(), debug_api("bbs")]
+
+
+def _client_tls(ca: str, cert: str, key: str) -> SSLContext | None:
+    """The BBS as somebody's client; None where it shows no certificate."""
+    return tls.client_context(Path(cert), Path(key), Path(ca)) if ca and cert and key else None
+
+
+def _delete_unreadable(context: Context, loaded: Loaded) -> None:
+    """What nobody can read any more is deleted, as the original does when it meets it."""
+    deletable = [lrp.process_guid for lrp in loaded.unreadable_desired if lrp.deletable]
+    if not deletable and not loaded.unreadable_actual:
+        return
+
+    def delete() -> None:
+        transaction = context.committer.begin()
+        for guid in deletable:
+            transaction.desired(guid, None)
+        transaction.forget_rows(loaded.unreadable_actual)
+        transaction.commit()
+
+    context.runtime.log.error(
+        "unreadable-deleted", desired=deletable, actual=[list(row) for row in loaded.unreadable_actual]
+    )
+    context.runtime.call_in_loop(delete)
+
+
+def _reencrypt(store: Store, runtime: Runtime) -> None:
+    """Rewrite what an older key encrypted, while the API serves; again until the database lets it."""
+    while not runtime.stopping.is_set():
+        try:
+            rows = store.reencrypt(runtime.stopping)
+        except StoreUnavailable as error:
+            runtime.log.error("reencryption-interrupted", error=error.text)
+            runtime.stopping.wait(5)
+        except Fenced as error:
+            runtime.end(error.text)
+        else:
+            runtime.log.info("reencrypted", rows=rows)
+            return
+
+
+JOB = Job(
+    name="bbs",
+    config=BbsConfig,
+    plain=lambda config: [config.health_address, config.debug_address],
+    compose=compose,
+)

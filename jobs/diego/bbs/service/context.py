@@ -1,0 +1,119 @@
+"""What all use-cases share."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from diego.bbs.commits import UNAVAILABLE, Committer
+from diego.bbs.core.desired_lrps import RepUpdate, StartRequest, start_request
+from diego.bbs.events import Announcer
+from diego.bbs.memory import Memory
+from diego.bbs.outside import Auctioneer, Callbacks, CallFailed, Cells, Outside, Reps
+from diego.models import ActualLRP, BbsError
+from diego.runtime.api import Answer, Bulk, Pending
+from diego.runtime.logs import get_logger
+from diego.runtime.process import Runtime
+
+BULK_FROM = 256 << 10
+"""Bytes: longer answers are drawn as the client reads."""
+
+FRAMES_IN_A_PIECE = 64
+
+log = get_logger("bbs")
+
+
+def _new_epoch() -> str:
+    return str(uuid.uuid4())
+
+
+@dataclass
+class Context:
+    """Memory, the way to the database, and the ways to others. `now` and `epoch` are the world's, or a test's."""
+
+    runtime: Runtime
+    memory: Memory
+    committer: Committer
+    announcer: Announcer
+    outside: Outside
+    cells: Cells
+    auctioneer: Auctioneer
+    reps: Reps
+    callbacks: Callbacks
+    now: Callable[[], int] = field(default=time.time_ns)
+    epoch: Callable[[], str] = field(default=_new_epoch)
+
+    def in_loop(self, function: Callable[[], None]) -> None:
+        """Have it called in the loop, soon. From any thread."""
+        self.runtime.loop.call_soon_threadsafe(function)
+
+    def from_outside(self, ask: Callable[[], Answer]) -> Answer:
+        """An answer for which somebody else must be asked first; `ask` runs in a thread and may wait."""
+        pending = Pending()
+
+        def call() -> None:
+            try:
+                answer = ask()
+            except Exception:
+                log.exception("outside-call-failed")
+                answer = UNAVAILABLE
+            self.runtime.resolve([(pending, answer)])
+
+        return pending if self.outside.do(call) else UNAVAILABLE
+
+    def auction(
+        self, process_guid: str, indices: Sequence[int], request_id: str, *, new: bool = False
+    ) -> bool:
+        """Have cells found for indices of a process; False when nobody wants it any more."""
+        request = self.start_request(process_guid, indices, new=new)
+        if request is None:
+            return False
+        self.auctioneer.start_lrps([request], request_id)
+        return True
+
+    def start_request(
+        self, process_guid: str, indices: Iterable[int], *, new: bool = False
+    ) -> StartRequest | None:
+        desired = self.memory.newest_desired(process_guid)
+        return None if desired is None else start_request(desired, indices, new=new)
+
+    def stop_instance(self, lrp: ActualLRP, request_id: str) -> None:
+        """Have its cell stop an instance; if that fails, convergence tries again."""
+
+        def stop() -> None:
+            try:
+                cell = self.cells.find(lrp.cell_id)
+                if cell is not None:
+                    self.reps.stop(cell, lrp, request_id)
+            except (BbsError, CallFailed) as error:
+                log.error("stop-failed", lrp=lrp.process_guid, index=lrp.index, error=str(error))
+
+        self.outside.do(stop)
+
+    def update_instance(self, update: RepUpdate, request_id: str | None) -> None:
+        """Tell a cell of other routes or tags; if that fails, convergence tells it again."""
+        lrp = update.lrp
+
+        def tell() -> None:
+            try:
+                cell = self.cells.find(lrp.cell_id)
+                if cell is not None:
+                    self.reps.update(cell, update, request_id)
+            except (BbsError, CallFailed) as error:
+                log.error("update-failed", lrp=lrp.process_guid, index=lrp.index, error=str(error))
+
+        self.outside.do(tell)
+
+
+def frames_answer(frames: Sequence[bytes], length: int | None = None) -> Answer:
+    """List entries as a whole answer, or as one that is drawn piece by piece when it is long."""
+    total = sum(map(len, frames)) if length is None else length
+    if total <= BULK_FROM:
+        return b"".join(frames)
+    return Bulk(
+        total,
+        (
+            b"".join(frames[start : start + FRAMES_IN_A_PIECE])
+            for start in range(0, len(frames), FRAMES_IN_A_PIECE)
+        ),
+    )

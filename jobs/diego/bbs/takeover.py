@@ -1,0 +1,124 @@
+"""How a waiting BBS becomes the active one (ours.md section 2), and what it does when its lock is in doubt.
+
+Lock; raise the epoch in the database, so that nobody before us can write any more; make sure of the lock once
+more; load everything; open the API. Whoever holds a lock and cannot refresh it in time answers nothing until it
+has it again; if somebody else had it meanwhile, or may have written, the process ends.
+"""
+
+import gc
+import time
+from collections.abc import Callable
+
+from diego.bbs.memory import Memory
+from diego.bbs.store import Loaded, SchemaTooNew, Store, StoreUnavailable, UnknownKeyLabel
+from diego.locket.client import LockHolder, State
+from diego.runtime.logs import get_logger
+from diego.runtime.process import Runtime
+
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 2.0
+"""Seconds between two attempts to reach the database."""
+
+log = get_logger("bbs")
+
+
+class Takeover:
+    """From the lock to a complete view."""
+
+    def __init__(self, runtime: Runtime, holder: LockHolder, store: Store, memory: Memory) -> None:
+        self._runtime = runtime
+        self._holder = holder
+        self._store = store
+        self._memory = memory
+        self.doubtful = False
+        """Whether the lock was not refreshed in time, and nobody has looked yet whether the fence is still ours."""
+
+    def run(self) -> Loaded | None:
+        """Wait for the lock, and take over. None when told to stop meanwhile."""
+        stopping = self._runtime.stopping
+        while self._holder.wait(stopping):
+            began = time.monotonic()
+            log.info("lock-held")
+            if not self._patiently(self._store.take_over):
+                return None
+            while not self._holder.confirm():
+                if self._holder.state is State.LOST:
+                    self._runtime.end("another BBS took the lock during the takeover")
+                if stopping.wait(FIRST_PAUSE):
+                    return None
+            try:
+                loaded = self._load()
+            except (SchemaTooNew, UnknownKeyLabel) as error:
+                self._runtime.end(error.text)
+            if loaded is None:
+                return None
+            if not self._holder.held or not self._still_mine():
+                log.info("takeover-again", seconds=round(time.monotonic() - began, 3))
+                continue
+            log.info("taken-over", seconds=round(time.monotonic() - began, 3), lrps=len(loaded.actual))
+            return loaded
+        return None
+
+    def regain(self) -> None:
+        """The lock is held again after a while without: go on only if nobody else could write meanwhile."""
+        while not self._runtime.stopping.is_set():
+            try:
+                mine = self._store.still_mine()
+            except StoreUnavailable as error:
+                log.error("waiting-for-database", error=error.text)
+                if self._runtime.stopping.wait(FIRST_PAUSE):
+                    return
+                continue
+            if not mine:
+                self._runtime.end("another BBS has taken over")
+            self.doubtful = False
+            log.info("lock-regained")
+            return
+
+    def _still_mine(self) -> bool:
+        try:
+            return self._store.still_mine()
+        except StoreUnavailable:
+            return False
+
+    def _load(self) -> Loaded | None:
+        found: list[Loaded] = []
+        if not self._patiently(self._store.migrate):
+            return None
+        if not self._patiently(lambda: found.append(self._store.load())):
+            return None
+        fill(self._memory, found[0])
+        return found[0]
+
+    def _patiently(self, act: Callable[[], object]) -> bool:
+        """Do it as soon as the database is there; False when told to stop meanwhile."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                act()
+            except StoreUnavailable as error:
+                log.error("waiting-for-database", error=error.text)
+            else:
+                return True
+            if self._runtime.stopping.wait(pause):
+                return False
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def fill(memory: Memory, loaded: Loaded) -> None:
+    """Put everything into an empty memory. In any thread, as long as nobody else looks at it."""
+    gc.disable()
+    try:
+        for domain in loaded.domains:
+            memory.put_domain(domain.name, domain)
+        for unreadable in loaded.unreadable_desired:
+            memory.unreadable_desired[unreadable.process_guid] = unreadable.domain
+        for lrp in loaded.desired:
+            memory.put_desired(lrp.process_guid, lrp)
+        for row in loaded.actual:
+            memory.put_actual(row.identity, row)
+        for task in loaded.tasks:
+            memory.put_task(task.guid, task)
+    finally:
+        gc.enable()
+    gc.freeze()
