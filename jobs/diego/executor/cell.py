@@ -13,6 +13,7 @@ from diego.executor.logs import LogSink
 from diego.executor.monitors import Pace
 from diego.executor.probes import Prober
 from diego.executor.records import RecordStore
+from diego.executor.stage import Leaver
 from diego.executor.uploads import Uploader
 
 
@@ -52,7 +53,8 @@ class Settings:
 class Cell:
     """Everything that a container's life needs from outside.
 
-    `leaving` tells whether the rep itself is ending. `rootfs_bytes` is the size
+    `leaving` tells whether the rep itself is ending; `tell` is who hears of
+    events, set before the first container is there. `rootfs_bytes` is the size
     of each root filesystem that was measured, by its path.
     """
 
@@ -64,8 +66,9 @@ class Cell:
     uploader: Uploader
     prober: Prober
     leaving: Callable[[], bool]
-    tell: Callable[[Event, str], None]
+    tell: Callable[[Event, str], None] = lambda _event, _guid: None
     rootfs_bytes: Mapping[str, int] = field(default_factory=dict)
+    processes: set[Leaver] = field(default_factory=set)
     creating: asyncio.Semaphore = field(init=False)
     deleting: asyncio.Semaphore = field(init=False)
     uploading: asyncio.Semaphore = field(init=False)

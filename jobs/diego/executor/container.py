@@ -320,6 +320,7 @@ class HeldContainer:
             temporary=cell.settings.temporary,
             grace=cell.settings.grace,
             leaving=cell.leaving,
+            processes=cell.processes,
         )
 
     async def _note(self, journal: Journal) -> None:

@@ -4,11 +4,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Protocol
 
-from diego.garden.errors import ContainerNotFound, GardenError, ProcessNotFound
-
-
-class ConnectionLost(Exception):
-    """The engine cannot be reached, or went away before it had answered."""
+from diego.garden.client import ConnectionLost, ContainerNotFound, GardenError, ProcessNotFound
 
 
 class Signal(IntEnum):
@@ -34,7 +30,10 @@ class Process(Protocol):
 
     async def wait(self) -> int: ...
 
-    async def signal(self, signal: Signal) -> None: ...
+    async def signal(self, number: int) -> None: ...
+
+    async def leave(self) -> None:
+        """Take no more output; the streams end after what is on the way. The process runs on."""
 
     async def close(self) -> None: ...
 
@@ -44,7 +43,7 @@ class Garden(Protocol):
 
     async def ping(self) -> None: ...
 
-    async def capacity(self) -> dict[str, Any]: ...
+    async def capacity(self) -> dict[str, int]: ...
 
     async def create(self, spec: Mapping[str, Any]) -> str: ...
 
@@ -56,10 +55,10 @@ class Garden(Protocol):
 
     async def bulk_metrics(self, handles: Sequence[str]) -> dict[str, Any]: ...
 
-    async def set_property(self, handle: str, name: str, value: str) -> None: ...
+    async def set_property(self, handle: str, key: str, value: str) -> None: ...
 
     async def stream_in(
-        self, handle: str, user: str, destination: str, tar: AsyncIterable[bytes]
+        self, handle: str, user: str, destination: str, chunks: AsyncIterable[bytes]
     ) -> None: ...
 
     def stream_out(self, handle: str, user: str, source: str) -> AsyncIterator[bytes]: ...

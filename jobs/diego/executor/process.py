@@ -9,7 +9,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from diego.executor.garden import ConnectionLost, GardenError, Process, ProcessNotFound, Signal
+from diego.executor.garden import (
+    ConnectionLost,
+    ContainerNotFound,
+    GardenError,
+    Process,
+    ProcessNotFound,
+    Signal,
+)
 from diego.executor.logs import OutputStream
 from diego.executor.stage import Notes, Stage
 from diego.runtime.logs import get_logger
@@ -17,6 +24,8 @@ from diego.runtime.logs import get_logger
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
 """Seconds between attempts to reach an engine that is away."""
+OUTPUT_ON_THE_WAY = 1.0
+"""Seconds that output which the engine had sent may take after its connection broke."""
 
 log = get_logger("rep")
 
@@ -40,6 +49,7 @@ class HeldProcess:
         self._process: Process | None = None
         self._wanted: Signal | None = None
         self._may_exist = False
+        self._left = asyncio.Event()
         self.started = asyncio.Event()
 
     async def run(self) -> int:
@@ -49,8 +59,15 @@ class HeldProcess:
             GardenError: it could not be started.
             ExitUnknown: it had started, and the engine knows it no more.
         """
-        note = self._notes.of(self._step)
-        self._may_exist = note is not None
+        self._stage.processes.add(self)
+        try:
+            return await self._run()
+        finally:
+            self._stage.processes.discard(self)
+            self._left.set()
+
+    async def _run(self) -> int:
+        self._may_exist = self._notes.of(self._step) is not None
         await self._notes.begun(self._step)
         while True:
             process = await self._reach()
@@ -62,6 +79,8 @@ class HeldProcess:
                     await process.signal(self._wanted)
                 return await self._follow(process)
             except ConnectionLost:
+                if self._stage.leaving():
+                    raise asyncio.CancelledError from None
                 log.info("process.connection-lost", guid=self._stage.guid, step=self._step)
             finally:
                 self._process = None
@@ -76,6 +95,12 @@ class HeldProcess:
             await self._process.signal(signal)
         except ConnectionLost:
             log.info("process.signal-later", guid=self._stage.guid, step=self._step)
+
+    async def leave(self) -> None:
+        """Take over what output is on the way, for the rep is about to end; the process runs on."""
+        if self._process is not None:
+            await self._process.leave()
+            await self._left.wait()
 
     async def _reach(self) -> Process:
         pause = FIRST_PAUSE
@@ -95,7 +120,7 @@ class HeldProcess:
         if self._may_exist:
             try:
                 return await garden.attach(guid, self._spec["id"])
-            except ProcessNotFound as error:
+            except (ProcessNotFound, ContainerNotFound) as error:
                 note = self._notes.of(self._step)
                 if self.started.is_set() or (note is not None and note.started):
                     raise ExitUnknown from error
@@ -110,13 +135,23 @@ class HeldProcess:
         try:
             status = await process.wait()
             await asyncio.gather(*pumps)
+        except ConnectionLost:
+            await asyncio.wait(pumps, timeout=OUTPUT_ON_THE_WAY)
+            raise
+        except GardenError as error:
+            raise ExitUnknown(str(error)) from error
         finally:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
+            if self._stage.leaving():
+                self._flush()
+        self._flush()
+        return status
+
+    def _flush(self) -> None:
         self._stdout.flush()
         self._stderr.flush()
-        return status
 
 
 async def _pump(stream: AsyncIterator[bytes], output: OutputStream) -> None:

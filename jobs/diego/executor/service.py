@@ -20,7 +20,7 @@ from diego.executor.cell import Cell, Event
 from diego.executor.container import HeldContainer
 from diego.executor.core import containers
 from diego.executor.core.container_spec import OWNER_PROPERTY
-from diego.executor.core.containers import Container, State
+from diego.executor.core.containers import Container, Outcome, State
 from diego.executor.core.errors import (
     ContainerNotFound,
     GuidNotAvailable,
@@ -149,6 +149,10 @@ class Executor:
         """Ask a container to end. Raises ContainerNotFound."""
         self._get(guid).stop()
 
+    def fail(self, guid: str, reason: str) -> None:
+        """End a container that cannot be run, with the reason that the BBS is told. Raises ContainerNotFound."""
+        self._get(guid).complete(Outcome(failed=True, reason=reason))
+
     async def delete(self, guid: str) -> None:
         """Stop and destroy a container; its room is free afterwards. One that is not there is fine.
 
@@ -211,6 +215,10 @@ class Executor:
         for held in list(self._held.values()):
             held.resume()
         log.info("containers.resumed", count=len(self._held))
+
+    async def leave(self) -> None:
+        """Let every process go in order, for the rep is about to end: they run on, and no output is lost."""
+        await asyncio.gather(*(process.leave() for process in list(self.cell.processes)))
 
     async def look_after(self) -> None:
         """The loops of the executor, until cancelled."""

@@ -27,6 +27,12 @@ class Notes(Protocol):
     async def done(self, step: str, failure: Failure | None = None) -> None: ...
 
 
+class Leaver(Protocol):
+    """Something that holds a process and lets it go when the rep ends."""
+
+    async def leave(self) -> None: ...
+
+
 class Forgotten:
     """Notes of steps that begin anew each time, such as a monitor's: nothing is remembered."""
 
@@ -79,6 +85,7 @@ class Stage:
         temporary: where files on their way out lie.
         grace: seconds from SIGTERM to SIGKILL.
         leaving: whether the rep itself is ending, so that a cancelled step must leave its process alone.
+        processes: everything of the cell that holds a process at the moment.
         monitoring: whether the steps are those of a monitor: no exit lines, nothing remembered,
             and below parallel and codependent the output is what explains a failure.
         explaining: whether a process's output is collected for its error.
@@ -96,6 +103,7 @@ class Stage:
     temporary: Path
     grace: float
     leaving: Callable[[], bool]
+    processes: set[Leaver]
     monitoring: bool = False
     explaining: bool = False
     tag: str = ""
