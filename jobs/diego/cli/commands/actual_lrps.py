@@ -1,0 +1,56 @@
+"""ActualLRPs: what runs."""
+
+import time
+
+import click
+
+from diego.cli.commands.options import cell_option, domain_option, json_option
+from diego.cli.core import tables
+from diego.cli.faults import Fault, Status
+from diego.cli.session import Session, pass_session
+from diego.wire.actual_lrp_pb2 import ActualLRP
+
+
+@click.command("actual-lrps")
+@click.argument("process_guid", required=False)
+@domain_option
+@cell_option
+@click.option("-p", "--process-guid", "process_guid_option", default="", help="Only those of this process.")
+@click.option("-i", "--index", type=click.IntRange(min=0), default=None, help="Only this index.")
+@json_option
+@pass_session
+def actual_lrps(
+    session: Session,
+    process_guid: str | None,
+    domain: str,
+    cell_id: str,
+    process_guid_option: str,
+    index: int | None,
+) -> None:
+    """List the instances, of all or of PROCESS_GUID."""
+    found = session.bbs.actual_lrps(
+        domain=domain, cell_id=cell_id, process_guid=process_guid or process_guid_option, index=index
+    )
+    if session.output.json:
+        session.output.lines(found)
+    else:
+        rows = tables.actual_rows(found, time.time_ns())
+        session.output.table(tables.ACTUAL_COLUMNS, rows, empty="There is no instance.")
+
+
+@click.command("retire-actual-lrp")
+@click.argument("process_guid")
+@click.argument("index", type=click.IntRange(min=0))
+@pass_session
+def retire(session: Session, process_guid: str, index: int) -> None:
+    """Stop one instance; another takes its place while it is desired."""
+    found = session.bbs.actual_lrps(process_guid=process_guid, index=index)
+    ordinary = [lrp for lrp in found if lrp.presence == ActualLRP.ORDINARY]
+    if not ordinary:
+        raise Fault(
+            f"there is no instance {index} of {process_guid}",
+            hint=f"`diego actual-lrps {process_guid}` lists them",
+            status=Status.REFUSED,
+        )
+    session.bbs.retire_actual_lrp(ordinary[0].actual_lrp_key)
+    session.output.say(f"instance {index} of {process_guid} is retired")
