@@ -58,6 +58,7 @@ class ScriptedServer:
 def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = 65536  # an answer in one packet, which the caller's kernel acknowledges at once
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
@@ -79,6 +80,7 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
                 self.end_headers()
                 for piece in told.pieces:
                     self.wfile.write(f"{len(piece):x};\r\n".encode() + piece + b"\r\n")
+                self.wfile.flush()
                 if told.after is not None:
                     told.after()
                 self.wfile.write(b"0\r\n\r\n")
