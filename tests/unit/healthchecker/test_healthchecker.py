@@ -1,0 +1,359 @@
+"""The healthchecker with a real supervisor, real daemons and real probes."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from flask import Flask, request
+from flask.typing import ResponseReturnValue
+
+from diego.healthchecker.config import Endpoint, HealthcheckerConfig
+from diego.healthchecker.probes import probe
+from diego.healthchecker.watcher import Restarts
+from diego.runtime.api import Api
+from diego.runtime.config import ConfigError, parse
+from diego.runtime.http import HttpClient
+from diego.runtime.supervisor import State, Supervisor, SupervisorError
+from diego.runtime.tls import server_context
+from support import pki
+from support.worker import JobProcess, diego_job, free_port, job_process, running, until
+
+DAEMON = dedent("""
+    import socket, sys, time
+    path, port = sys.argv[1], int(sys.argv[2])
+    with open(path + ".starts", "a") as starts: starts.write("x")
+    try:
+        mode = open(path + ".mode").read()
+    except FileNotFoundError:
+        mode = "good"
+    if mode == "ends":
+        sys.exit(3)
+    with socket.create_server(("127.0.0.1", port)) as server:
+        while True:
+            connection, _ = server.accept()
+            connection.recv(1000)
+            try:
+                well = open(path + ".mode").read() == "good"
+            except FileNotFoundError:
+                well = True
+            connection.sendall(b"HTTP/1.0 %s\\r\\n\\r\\n" % (b"200 OK" if well else b"500 No"))
+            connection.close()
+""")
+
+
+class Host:
+    """A supervisor with one daemon."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.socket = directory / "supervisor.sock"
+        self.port = free_port()
+        (directory / "daemon.py").write_text(DAEMON)
+        (directory / "supervisord.conf").write_text(
+            dedent(f"""
+            [supervisord]
+            nodaemon=true
+            logfile={directory}/supervisord.log
+            pidfile={directory}/supervisord.pid
+            [unix_http_server]
+            file={self.socket}
+            [rpcinterface:supervisor]
+            supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+            [program:daemon]
+            command={sys.executable} {directory}/daemon.py {directory}/daemon {self.port}
+            startsecs=0
+            startretries=0
+            autorestart=unexpected
+            stopwaitsecs=2
+            """)
+        )
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(directory / "supervisord.conf")]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.supervisor = Supervisor(self.socket)
+        until(self.is_running)
+
+    def is_running(self) -> bool:
+        try:
+            return self.supervisor.program("daemon").state is State.RUNNING
+        except SupervisorError:
+            return False
+
+    @property
+    def starts(self) -> int:
+        path = self.directory / "daemon.starts"
+        return len(path.read_text()) if path.exists() else 0
+
+    def become(self, mode: str) -> None:
+        (self.directory / "daemon.mode").write_text(mode)
+
+    def config(self, **more: Any) -> dict[str, Any]:
+        endpoint = {"url": f"http://127.0.0.1:{self.port}/ping"}
+        return {
+            "daemons": [{"component_name": "one", "program": "daemon", "healthcheck_endpoint": endpoint}],
+            "debug_address": f"127.0.0.1:{free_port()}",
+            "supervisor_socket": str(self.socket),
+            "counter_directory": str(self.directory / "counters"),
+            "healthcheck_poll_interval": "50ms",
+            "healthcheck_timeout": "1s",
+            "start_response_delay_interval": "100ms",
+            "startup_delay_buffer": "50ms",
+            **more,
+        }
+
+    def counter(self) -> str:
+        path = self.directory / "counters" / "one.counter"
+        return path.read_text() if path.exists() else ""
+
+    def end(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    found = Host(tmp_path)
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def checker(host: Host, tmp_path: Path) -> Iterator[tuple[JobProcess, HttpClient]]:
+    config = host.config()
+    with job_process(diego_job("healthchecker"), config, tmp_path, name="healthchecker") as job:
+        client = HttpClient(f"http://{config['debug_address']}", timeout=3)
+        until(lambda: job.events("healthchecker.serving"))
+        yield job, client
+
+
+def status(client: HttpClient) -> dict[str, Any]:
+    found = json.loads(client.request("GET", "/").body)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_daemon_that_is_not_well_is_restarted_and_found_well_again(
+    host: Host, checker: tuple[JobProcess, HttpClient]
+) -> None:
+    _, client = checker
+    until(lambda: status(client)["state"] == "running")
+    assert host.counter() == "0\n"
+
+    host.become("bad")
+    until(lambda: host.starts >= 3)
+    assert int(host.counter()) >= 2
+    host.become("good")
+
+    until(lambda: status(client)["state"] == "running")
+    until(lambda: host.counter() == "0\n")
+    assert b'healthchecker_healthy{daemon="one"} 1.0' in client.request("GET", "/metrics").body
+
+
+def test_after_ten_in_a_row_the_daemon_is_left_running_and_reported(
+    host: Host, checker: tuple[JobProcess, HttpClient]
+) -> None:
+    job, client = checker
+    host.become("bad")
+
+    until(lambda: status(client)["state"] == "failing", seconds=40)
+
+    starts = host.starts
+    assert starts == 10
+    assert host.counter() == "10\n"
+    assert job.events("healthchecker.gave-up")
+    assert status(client)["daemons"][0]["error"] == "status 500"
+    time.sleep(0.5)
+    assert (host.starts, host.is_running()) == (starts, True)
+
+
+def test_what_an_operator_stopped_stays_stopped(host: Host, checker: tuple[JobProcess, HttpClient]) -> None:
+    _, client = checker
+    until(lambda: status(client)["state"] == "running")
+
+    host.supervisor.stop("daemon")
+
+    until(lambda: status(client)["state"] == "stopped")
+    time.sleep(0.5)
+    assert host.supervisor.program("daemon").state is State.STOPPED
+    assert host.counter() == "0\n"
+
+
+def test_what_supervisor_has_given_up_is_started_again(
+    host: Host, checker: tuple[JobProcess, HttpClient]
+) -> None:
+    _, client = checker
+    until(lambda: status(client)["state"] == "running")
+    host.become("ends")
+    host.supervisor.stop("daemon")
+    until(lambda: host.supervisor.program("daemon").state is State.STOPPED)
+    host.supervisor.start("daemon")
+    until(lambda: host.starts >= 4)
+
+    host.become("good")
+
+    until(lambda: status(client)["state"] == "running")
+
+
+def test_a_restart_that_a_killed_healthchecker_left_half_done_is_ended(host: Host, tmp_path: Path) -> None:
+    Restarts(tmp_path / "counters" / "one.counter").begin()
+    host.supervisor.stop("daemon")
+    until(lambda: host.supervisor.program("daemon").state is State.STOPPED)
+
+    with job_process(diego_job("healthchecker"), host.config(), tmp_path, name="healthchecker"):
+        until(host.is_running)
+
+
+def test_a_supervisor_that_is_away_does_not_end_the_healthchecker(
+    host: Host, checker: tuple[JobProcess, HttpClient]
+) -> None:
+    job, client = checker
+    until(lambda: status(client)["state"] == "running")
+
+    host._process.send_signal(signal.SIGTERM)
+    host._process.wait(10)
+
+    until(lambda: "supervisor" in status(client)["daemons"][0]["error"])
+    assert job.process.poll() is None
+
+
+# Probes
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    certificates = pki.write(tmp_path_factory.mktemp("pki"), "diego_rep_agent_v2", "diego_rep_client")
+    app = Flask("asked")
+
+    @app.get("/ping")
+    def ping() -> str:
+        return ""
+
+    @app.get("/elsewhere")
+    def elsewhere() -> ResponseReturnValue:
+        return "", 302, {"Location": "/ping"}
+
+    @app.get("/for-ever")
+    def for_ever() -> ResponseReturnValue:
+        return "", 302, {"Location": "/for-ever"}
+
+    @app.get("/slow")
+    def slow() -> str:
+        time.sleep(0.6)
+        return ""
+
+    @app.get("/guarded")
+    def guarded() -> ResponseReturnValue:
+        known = request.authorization
+        return "", 200 if known and (known.username, known.password) == ("me", "secret") else 401
+
+    with running() as runtime:
+        api = Api(app)
+        mutual = server_context(
+            certificates / "diego_rep_agent_v2.crt",
+            certificates / "diego_rep_agent_v2.key",
+            certificates / "service_cf_internal_ca.crt",
+        )
+        unix = tmp_path_factory.mktemp("run") / "x.sock"
+        runtime.open_listener(f"unix:{unix}", api)
+        yield {
+            "http": f"http://127.0.0.1:{runtime.open_listener('127.0.0.1:0', api).port}",
+            "https": f"https://127.0.0.1:{runtime.open_listener('127.0.0.1:0', api, mutual).port}",
+            "unix": str(unix),
+            "certificates": certificates,
+        }
+
+
+def test_a_good_answer_is_200_and_nothing_else(asked: dict[str, Any]) -> None:
+    results = [
+        probe(Endpoint(url=asked["http"] + path), 2) for path in ("/ping", "/nope", "/elsewhere", "/for-ever")
+    ]
+
+    assert results == ["", "status 404", "", "too many redirects"]
+
+
+def test_an_answer_must_come_in_time(asked: dict[str, Any]) -> None:
+    assert probe(Endpoint(url=asked["http"] + "/slow"), 0.2) != ""
+
+
+def test_credentials_are_shown(asked: dict[str, Any]) -> None:
+    url = asked["http"] + "/guarded"
+
+    assert probe(Endpoint(url=url), 2) == "status 401"
+    assert probe(Endpoint(url=url, user="me", password="secret"), 2) == ""
+
+
+def test_a_daemon_that_wants_a_certificate_gets_one(asked: dict[str, Any]) -> None:
+    url, certificates = asked["https"] + "/ping", asked["certificates"]
+
+    shown = Endpoint(
+        url=url,
+        cert_file=certificates / "diego_rep_client.crt",
+        key_file=certificates / "diego_rep_client.key",
+    )
+    assert probe(shown, 2) == ""
+    assert probe(Endpoint(url=url), 2) != ""
+
+
+def test_a_port_must_accept(asked: dict[str, Any]) -> None:
+    assert probe(Endpoint(tcp=asked["http"].removeprefix("http://")), 2) == ""
+    assert "refused" in probe(Endpoint(tcp=f"127.0.0.1:{free_port()}"), 2)
+
+
+def test_a_unix_socket_must_accept_or_answer(asked: dict[str, Any], tmp_path: Path) -> None:
+    assert probe(Endpoint(socket=asked["unix"]), 2) == ""
+    assert probe(Endpoint(socket=asked["unix"], path="/ping"), 2) == ""
+    assert probe(Endpoint(socket=asked["unix"], path="/nope"), 2) == "status 404"
+    assert probe(Endpoint(socket=str(tmp_path / "none.sock")), 2) != ""
+
+
+def test_a_daemon_that_accepts_and_says_nothing_is_not_well() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        begin = time.monotonic()
+        assert probe(Endpoint(url=f"http://127.0.0.1:{server.getsockname()[1]}/"), 0.3) != ""
+        assert time.monotonic() - begin < 1
+
+
+# Files and configuration
+
+
+def test_a_counter_that_cannot_be_read_counts_as_zero(tmp_path: Path) -> None:
+    counter = Restarts(tmp_path / "deep" / "one.counter")
+    assert counter.read() == 0
+
+    counter.write(7)
+    assert (counter.path.read_text(), counter.read()) == ("7\n", 7)
+    counter.path.write_text("seven")
+    assert counter.read() == 0
+
+
+def test_the_defaults_are_the_original_s() -> None:
+    config = parse(
+        HealthcheckerConfig,
+        '{"daemons": [{"component_name": "a", "healthcheck_endpoint": {"tcp": "127.0.0.1:1"}}]}',
+    )
+    policy = config.policy(config.daemons[0])
+
+    assert (policy.poll_interval, policy.timeout, policy.grace) == (10.0, 5.0, 35.0)
+    assert str(config.counter_file(config.daemons[0])) == "/var/vcap/data/healthchecker/a.counter"
+
+
+def test_configuration_faults_are_told() -> None:
+    text = """{"daemons": [
+        {"component_name": "a", "healthcheck_endpoint": {"url": "ftp://x", "tcp": "nowhere"}},
+        {"component_name": "b", "healthcheck_endpoint": {"socket": "/x", "cert_file": "/c"}}]}"""
+    with pytest.raises(ConfigError) as error:
+        parse(HealthcheckerConfig, text, "h.json")
+
+    assert error.value.faults == [
+        "h.json: daemons[0].healthcheck_endpoint.exactly one of url, tcp and socket must be given",
+        "h.json: daemons[0].healthcheck_endpoint.url: not a URL of http or https: 'ftp://x'",
+        "h.json: daemons[0].healthcheck_endpoint.tcp: not an address of the form host:port: 'nowhere'",
+        "h.json: daemons[1].healthcheck_endpoint.cert_file, key_file: one is of no use without the other",
+    ]
