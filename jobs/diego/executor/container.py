@@ -223,7 +223,9 @@ class HeldContainer:
         except DependenciesFailed as error:
             log.error("container.dependencies-failed", guid=guid, error=str(error))
             return containers.DEPENDENCIES_FAILED
-        self._record = replace(self._record, dependencies=tuple(one.name for one in held))
+        if held:
+            self._record = replace(self._record, dependencies=tuple(one.name for one in held))
+            await self._remember()
         mounts = [BindMount(str(one.path), one.target) for one in held]
         certificates = self._cell.settings.trusted_certificates
         if certificates and request.trusted_certificates_path:
@@ -231,7 +233,6 @@ class HeldContainer:
             request = replace(
                 request, env=(*request.env, (CERTIFICATES_ENV, request.trusted_certificates_path))
             )
-        await self._remember()
         creation = asyncio.ensure_future(self._create(request, mounts))
         try:
             addresses = await asyncio.shield(creation)

@@ -69,7 +69,8 @@ class JournalNotes:
             await self._change(self.journal.started(step))
 
     async def done(self, step: str, failure: Failure | None = None) -> None:
-        await self._change(self.journal.done(step, failure))
+        journal = self.journal.begun(step, time.time())  # a step may end before its process could begin
+        await self._change(journal.done(step, failure))
 
     async def _change(self, journal: Journal) -> None:
         self.journal = journal
