@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http.client import responses
 from ssl import SSLContext
 from urllib.parse import quote, urlsplit
 
@@ -269,7 +270,7 @@ class Reps:
         self, cell: CellPresence, method: str, path: str, body: bytes, request_id: str | None
     ) -> None:
         if self._call(cell, method, path, body, request_id) == NOT_FOUND:
-            raise CallFailed(f"{cell.cell_id}: {method} {path}: status {NOT_FOUND}")
+            raise CallFailed(_refused(NOT_FOUND))
 
     def _call(self, cell: CellPresence, method: str, path: str, body: bytes, request_id: str | None) -> int:
         headers = {"Content-Type": "application/json"}
@@ -280,7 +281,7 @@ class Reps:
         except (ConnectionFailed, ValueError) as error:
             raise CallFailed(f"{cell.cell_id}: {error}") from error
         if answer.status not in {ACCEPTED, NOT_FOUND}:
-            raise CallFailed(f"{cell.cell_id}: {method} {path}: status {answer.status}")
+            raise CallFailed(_refused(answer.status))
         return answer.status
 
     def _client(self, cell: CellPresence) -> HttpClient:
@@ -295,6 +296,11 @@ class Reps:
                     self._clients.popitem(last=False)
             self._clients.move_to_end(cell.rep_url)
             return client
+
+
+def _refused(status: int) -> str:
+    """The original's words for a status that is not the expected one."""
+    return f"http error: status code {status} ({responses.get(status, '')})"
 
 
 def update_json(update: RepUpdate) -> dict[str, object]:

@@ -10,6 +10,8 @@ from diego.wire import actions_pb2, desired_lrp_pb2
 
 NANOSECONDS_PER_MS = 10**6
 MS_PER_SECOND = 1000
+UINT32 = 0xFFFFFFFF
+"""A negative timeout turns positive on the way, as in the original."""
 
 
 def oldest_desired_lrp(lrp: desired_lrp_pb2.DesiredLRP) -> None:
@@ -22,8 +24,7 @@ def oldest_desired_lrp(lrp: desired_lrp_pb2.DesiredLRP) -> None:
     ):
         if present:
             wrapper.CopyFrom(_with_old_timeouts(wrapper))
-    if lrp.start_timeout_ms > 0:
-        lrp.deprecated_start_timeout_s = lrp.start_timeout_ms // MS_PER_SECOND
+    lrp.deprecated_start_timeout_s = (lrp.start_timeout_ms & UINT32) // MS_PER_SECOND
     _dependencies_into_setup(lrp)
 
 

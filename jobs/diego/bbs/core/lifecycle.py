@@ -259,13 +259,17 @@ def moved(row: ActualLRP, presence: Presence) -> ActualLRP:
 
 
 def same_content(row: ActualLRP, told: Started) -> bool:
-    """Whether a running record says already what the cell tells; no routes and unset ones are the same."""
+    """Whether a running record says already what the cell tells.
+
+    Unset routes or tags are not the same as none: a cell that speaks an older form of the call leaves none
+    behind, which the next call in the newer form then replaces.
+    """
     return (
         row.state is RUNNING
         and row.held_by(*told.instance)
         and row.net_info == told.net_info
-        and (row.internal_routes or ()) == (told.internal_routes or ())
-        and (row.metric_tags or {}) == (told.metric_tags or {})
+        and row.internal_routes == told.internal_routes
+        and row.metric_tags == told.metric_tags
         and row.routable == told.routable
         and row.availability_zone == told.availability_zone
     )

@@ -130,8 +130,10 @@ def desired_lrp(lrp: desired_lrp_pb2.DesiredLRP) -> Findings:
     findings += annotation(lrp.annotation)
     findings += _not_negative(max_pids=lrp.max_pids)
     findings += routes(lrp.routes)
-    findings += [field("metric_tags")] if not lrp.metric_tags else []
-    findings += named("metric_tags", metric_tags(lrp.metric_tags, lrp.metrics_guid))
+    if lrp.metric_tags:
+        findings += named("metric_tags", metric_tags(lrp.metric_tags, lrp.metrics_guid))
+    else:
+        findings.append(field("metric_tags"))
     return findings + _run_info(lrp)
 
 

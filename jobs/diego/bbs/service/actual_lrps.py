@@ -174,16 +174,17 @@ class ActualLRPService:
             except CallFailed as error:
                 why = str(error)
                 continue
-            self._context.in_loop(lambda: self._stopped(row, pending, request_id))
+            self._context.in_loop(lambda: self._asked(row, pending, b"", request_id))
             return
         log.error("retire-failed", lrp=row.process_guid, index=row.index, error=why)
-        self._resolve(pending, error_answer(BbsError(ErrorType.UNKNOWN_ERROR, why)))
+        refused = error_answer(BbsError(ErrorType.UNKNOWN_ERROR, why))
+        self._context.in_loop(lambda: self._asked(row, pending, refused, request_id))
 
-    def _stopped(self, row: ActualLRP, pending: Pending | None, request_id: str | None) -> None:
-        """Its cell has taken it upon itself: listeners hear already that it is gone."""
+    def _asked(self, row: ActualLRP, pending: Pending | None, answer: bytes, request_id: str | None) -> None:
+        """Its cell was asked to stop it: listeners hear already that it is gone, whatever the cell said."""
         rows = self._memory.newest_rows(row.process_guid, row.index)
         self._context.announcer.actual(rows, (Change(row, None),), trace_id=request_id or "")
-        _settle(pending, b"")
+        _settle(pending, answer)
 
     def _delete(self, row: ActualLRP, pending: Pending | None, request_id: str | None) -> None:
         """Delete the record, if it still stands for the same."""
@@ -347,10 +348,14 @@ def _started(asked: StartLike, *, old: bool) -> Started:
         key=Key(key.process_guid, key.index, key.domain),
         instance=_instance(asked.actual_lrp_instance_key),
         net_info=net_info.SerializeToString(deterministic=True),
-        internal_routes=None
-        if old or not asked.actual_lrp_internal_routes
-        else tuple(route.hostname for route in asked.actual_lrp_internal_routes),
-        metric_tags=None if old or not asked.metric_tags else dict(asked.metric_tags),
+        internal_routes=_routes(asked, old=old),
+        metric_tags={} if old else dict(asked.metric_tags) or None,
         routable=asked.Routable if asked.HasField("Routable") else True,
         availability_zone=asked.availability_zone,
     )
+
+
+def _routes(asked: StartLike, *, old: bool) -> tuple[str, ...] | None:
+    if old:
+        return ()
+    return tuple(route.hostname for route in asked.actual_lrp_internal_routes) or None

@@ -85,6 +85,7 @@ class DesiredLRPService:
         """Something is wanted otherwise: more or fewer of it, other routes, other tags."""
         change = asked.update
         validation.refuse(validation.update(asked.process_guid, change) + _too_many(change.instances))
+        validation.refuse([] if asked.HasField("update") else [validation.field("update")])
         before = self._newest(asked.process_guid)
         after = desired_lrps.update(before, change)
         rows = self._memory.newest_rows_of(before.process_guid)
