@@ -27,6 +27,15 @@ def test_ages_are_in_the_largest_unit_that_fits(seconds: int, text: str) -> None
     assert tables.age(10**18, 10**18 + seconds * SECOND) == text
 
 
+def test_numbers_in_names_are_in_their_order() -> None:
+    assert sorted(["cell-10", "cell-2", "a", "cell"], key=tables.natural) == [
+        "a",
+        "cell",
+        "cell-2",
+        "cell-10",
+    ]
+
+
 def test_no_time_has_no_age() -> None:
     assert tables.age(0, 10**18) == ""
 

@@ -51,7 +51,7 @@ def cell_states(session: Session, cell_id: str | None) -> None:
 def ask_states(session: Session, found: list[CellPresence]) -> tuple[list[dict[str, Any]], list[str]]:
     """The states of the cells that answer, and what is wrong with the others."""
     states, faults = [], []
-    ordered = sorted(found, key=lambda cell: cell.cell_id)
+    ordered = sorted(found, key=lambda cell: tables.natural(cell.cell_id))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for cell, answer in zip(ordered, pool.map(lambda each: _state(session, each), ordered), strict=True):
             if isinstance(answer, str):

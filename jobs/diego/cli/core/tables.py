@@ -1,6 +1,7 @@
 """The rows of the tables: what a person wants to know of a record, in few words."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,11 @@ ACTUAL_COLUMNS = ("PROCESS", "INDEX", "STATE", "FOR", "CELL", "ADDRESS", "INSTAN
 TASK_COLUMNS = ("TASK", "DOMAIN", "STATE", "AGE", "CELL", "NOTE")
 RESOURCE_COLUMNS = ("KEY", "OWNER", "VALUE")
 APP_COLUMNS = ("PROCESS", "DOMAIN", "RUNNING", "ON CELLS", "ROUTES")
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key to sort names by, in which cell-2 comes before cell-10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def size(megabytes: int) -> str:
@@ -67,7 +73,7 @@ def cell_rows(cells: Iterable[CellPresence]) -> list[Row]:
             " ".join([*cell.placement_tags, *(f"({tag})" for tag in cell.optional_placement_tags)]),
             cell.rep_url or cell.rep_address,
         ]
-        for cell in sorted(cells, key=lambda cell: cell.cell_id)
+        for cell in sorted(cells, key=lambda cell: natural(cell.cell_id))
     ]
 
 
@@ -182,7 +188,9 @@ def task_rows(tasks: Iterable[Task], now: int) -> list[Row]:
 
 def resource_rows(resources: Iterable[Resource]) -> list[Row]:
     """Locks or presences, by key."""
-    return [[each.key, each.owner, each.value] for each in sorted(resources, key=lambda each: each.key)]
+    return [
+        [each.key, each.owner, each.value] for each in sorted(resources, key=lambda each: natural(each.key))
+    ]
 
 
 def app_rows(infos: Iterable[DesiredLRPSchedulingInfo], lrps: Sequence[ActualLRP]) -> list[Row]:
