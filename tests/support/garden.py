@@ -18,11 +18,14 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
 
 from diego.garden.client import ConnectionLost, GardenClient, Process
 
@@ -39,15 +42,17 @@ EXTERNAL, OUTSIDE = "198.51.100.1", "198.51.100.2"
 DEADLINE = 20.0
 
 
-def missing() -> str:
-    """What a test of garden lacks here; empty if nothing."""
+def require() -> None:
+    """Skip where there is no root; fail where only programs are missing."""
     if os.geteuid() != 0:
-        return "root"
-    return ", ".join(program for program in NEEDED if shutil.which(program) is None)
+        pytest.skip("containers need root")
+    missing = [program for program in NEEDED if shutil.which(program) is None]
+    assert not missing, f"install what provides: {', '.join(missing)}"
 
 
 def build_rootfs(tar: Path) -> None:
     """Make a small root file system from this machine's programs."""
+    require()
     with tarfile.open(tar, "w") as archive:
         for path, mode in (
             ("tmp", 0o1777),
@@ -375,3 +380,30 @@ def running(directory: Path, rootfs: Path, **config: Any) -> Iterator[Garden]:
         yield garden
     finally:
         garden.close()
+
+
+@contextmanager
+def directory() -> Iterator[Path]:
+    """A directory that containers' users can pass through, unlike pytest's own."""
+    path = Path(tempfile.mkdtemp(prefix="garden-test-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def a_tar(**files: str | bytes) -> bytes:
+    """A tar of regular files; `__` in a name stands for a slash."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            text = content if isinstance(content, bytes) else content.encode()
+            _add(archive, name.replace("__", "/"), text, 0o666)
+    return buffer.getvalue()
+
+
+async def chunks(data: bytes, size: int = 65536) -> AsyncIterator[bytes]:
+    """Pieces of something, as a streamed body wants them."""
+    for start in range(0, len(data), size):
+        yield data[start : start + size]

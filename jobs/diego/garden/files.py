@@ -48,6 +48,8 @@ def enter(pid: int, uid: int, gid: int, groups: list[int]) -> None:
         os.close(namespace)
     os.setgroups(groups)
     os.setgid(gid)
+    # by way of the container's root: leaving that is what makes the kernel take the capabilities away
+    os.setuid(0)
     os.setuid(uid)
     os.umask(UMASK)
 

@@ -54,6 +54,7 @@ class Attachment:
     def __init__(self, process: Process, stream_id: str) -> None:
         self.process = process
         self.stream_id = stream_id
+        self.left = False
         self.hearers = {name: Hearer() for name in STREAMS}
 
     async def finished(self) -> Exit:
@@ -254,6 +255,7 @@ class Processes:
 
     def detach(self, attachment: Attachment) -> None:
         """The client's main connection is gone. Streams that ended stay a while for one who comes late."""
+        attachment.left = True
         process = attachment.process
         for name, hearer in attachment.hearers.items():
             if not process.outputs[name].ended.is_set():
@@ -312,7 +314,7 @@ class Processes:
         """Wait until the exit is known and every attached client has the output."""
         await process.exited.wait()
         for attachment in list(self._attachments.values()):
-            if attachment.process is process:
+            if attachment.process is process and not attachment.left:
                 await attachment.finished()
 
     def restore(self, handle: str) -> None:
