@@ -117,19 +117,19 @@ class Bus:
             try:
                 await receive(message.subject, message.reply, message.data)
             except Exception:
-                log.exception("bus.message-failed", subject=message.subject)
+                log.exception("message-failed", subject=message.subject)
 
         await self._client.subscribe(subject, cb=take, pending_msgs_limit=PENDING_MESSAGES)
 
     async def _lost(self) -> None:
-        log.error("bus.connection-lost")
+        log.error("connection-lost")
 
     async def _regained(self) -> None:
-        log.info("bus.reconnected")
+        log.info("reconnected")
         self._announce()
 
     async def _faulty(self, error: Exception) -> None:
-        log.error("bus.error", error=str(error) or type(error).__name__)
+        log.error("error", error=str(error) or type(error).__name__)
 
     def _announce(self) -> None:
         """Tell who waits for a connection; in a task, since the client's own callbacks must not wait for it."""
@@ -139,7 +139,7 @@ class Bus:
                 try:
                     await hook()
                 except BusDown as error:
-                    log.error("bus.lost-again", error=str(error))
+                    log.error("lost-again", error=str(error))
 
         task = asyncio.get_running_loop().create_task(tell(), name="bus-connected")
         self._announcements.add(task)

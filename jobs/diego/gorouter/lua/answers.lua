@@ -1,0 +1,66 @@
+-- What the router itself answers, in the words of contract/routing.md section 10.
+
+local M = {}
+
+local NO_STORE = "no-cache, no-store"
+
+local REASONS = {
+    [400] = "Bad Request",
+    [404] = "Not Found",
+    [502] = "Bad Gateway",
+    [503] = "Service Unavailable",
+}
+
+function M.refuse(status, error, message, cache)
+    ngx.status = status
+    ngx.header["Content-Type"] = "text/plain; charset=utf-8"
+    ngx.header["X-Content-Type-Options"] = "nosniff"
+    ngx.header["X-Cf-RouterError"] = error
+    if cache then
+        ngx.header["Cache-Control"] = cache
+    end
+    ngx.var.router_error = error
+    ngx.print(status, " ", REASONS[status], ": ", message, "\n")
+    return ngx.exit(status)
+end
+
+function M.unknown_route(host)
+    return M.refuse(404, "unknown_route", "Requested route ('" .. host .. "') does not exist.", NO_STORE)
+end
+
+function M.no_such_instance(index, guid, host, kind)
+    local message = ("Requested instance ('%s') with %sguid ('%s') does not exist for route ('%s')"):format(
+        index, kind, guid, host)
+    return M.refuse(400, "unknown_route", message, NO_STORE)
+end
+
+function M.invalid_header(error, name)
+    return M.refuse(400, error, "Invalid " .. name .. " Header", NO_STORE)
+end
+
+function M.empty_host()
+    return M.refuse(400, "empty_host", "Request had empty Host header", "public,max-age=2")
+end
+
+function M.not_filled()
+    ngx.header["Retry-After"] = "1"
+    return M.refuse(503, "no_endpoints", "The router has no routes yet.", NO_STORE)
+end
+
+function M.endpoint_failure()
+    local tried = ngx.var.upstream_addr or ""
+    local last = tried:match("([^, ]+)$") or "none"
+    local why = ngx.var.no_endpoint ~= "" and ngx.var.no_endpoint or ("dial or read " .. last)
+    local error = "endpoint_failure (" .. why .. ")"
+    return M.refuse(502, error, "Registered endpoint failed to handle the request.")
+end
+
+function M.health()
+    ngx.header["Content-Type"] = "text/plain; charset=utf-8"
+    ngx.header["Cache-Control"] = "private, max-age=0"
+    ngx.header["Expires"] = "0"
+    ngx.print("ok\n")
+    return ngx.exit(200)
+end
+
+return M
