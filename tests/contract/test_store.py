@@ -87,7 +87,7 @@ def test_what_was_committed_is_loaded_as_it_was(make_store: MakeStore) -> None:
     suspect = an_actual_lrp(presence=Presence.SUSPECT, metric_tags=None, internal_routes=None)
     store.commit(
         [
-            PutDomain("cf-apps", NOW := 1_700_000_000_000_000_000),
+            PutDomain("cf-apps", 1_700_000_000_000_000_000),
             PutDomain("cf-tasks", NEVER),
             PutDesired(a_desired_lrp("app-1")),
             PutDesired(a_desired_lrp("app-2")),
@@ -100,7 +100,7 @@ def test_what_was_committed_is_loaded_as_it_was(make_store: MakeStore) -> None:
 
     loaded = sorted_by_key(store.load())
 
-    assert loaded.domains == [Domain("cf-apps", NOW), Domain("cf-tasks", NEVER)]
+    assert loaded.domains == [Domain("cf-apps", 1_700_000_000_000_000_000), Domain("cf-tasks", NEVER)]
     assert loaded.desired == [a_desired_lrp("app-1"), a_desired_lrp("app-2")]
     assert loaded.actual == [
         an_actual_lrp("app-1", 0),

@@ -60,10 +60,14 @@ class Encryption:
         Raises:
             Undecodable: another form, an unknown label, or a wrong key.
         """
-        label, packed, start = _unpacked(text)
-        key = self._keys.get(label)
-        if key is None:
-            raise Undecodable(f"unknown key label {label!r}")
+        packed = _packed(text)
+        if packed.startswith(self._head):  # nearly always
+            key, start = self._active, len(self._head)
+        else:
+            label = packed[1 : 1 + packed[0]]
+            if label not in self._keys:
+                raise Undecodable(f"unknown key label {label!r}")
+            key, start = self._keys[label], 1 + len(label)
         try:
             return key.decrypt(packed[start : start + NONCE_BYTES], packed[start + NONCE_BYTES :], None)
         except (InvalidTag, ValueError) as error:
@@ -72,15 +76,14 @@ class Encryption:
     def is_current(self, text: str) -> bool:
         """Whether the text was made with the active label; False for what cannot be read."""
         try:
-            label, _, _ = _unpacked(text)
+            return _packed(text).startswith(self._head)
         except Undecodable:
             return False
-        return label == self.active_label.encode()
 
 
-def _unpacked(text: str) -> tuple[bytes, bytes, int]:
-    """The label, the packed bytes, and where the nonce begins in them."""
-    if text[:2] != PREFIX:
+def _packed(text: str) -> bytes:
+    """The bytes that the text stands for, long enough to hold a label and a nonce."""
+    if not text.startswith(PREFIX):
         raise Undecodable(f"unknown encoding {text[:2]!r}")
     try:
         packed = binascii.a2b_base64(text[2:], strict_mode=True)
@@ -88,5 +91,4 @@ def _unpacked(text: str) -> tuple[bytes, bytes, int]:
         raise Undecodable("not base64") from error
     if not packed or len(packed) < 1 + packed[0] + NONCE_BYTES:
         raise Undecodable("too short")
-    start = 1 + packed[0]
-    return packed[1:start], packed, start
+    return packed

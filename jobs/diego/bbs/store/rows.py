@@ -5,9 +5,10 @@ columns. JSON columns hold what the original writes: compact, names in order.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import orjson
 from google.protobuf.message import DecodeError
 
 from diego.bbs.store import UnreadableDesired
@@ -83,7 +84,7 @@ def desired_columns(record: DesiredLRP, encryption: Encryption) -> tuple[Any, ..
     )
 
 
-def desired_record(columns: tuple[Any, ...], encryption: Encryption) -> DesiredLRP | UnreadableDesired:
+def desired_record(columns: Sequence[Any], encryption: Encryption) -> DesiredLRP | UnreadableDesired:
     """The record of a row with DESIRED_COLUMNS."""
     (
         process_guid, domain, log_guid, annotation, instances, memory_mb, disk_mb, rootfs, routes,
@@ -106,7 +107,7 @@ def desired_record(columns: tuple[Any, ...], encryption: Encryption) -> DesiredL
             root_fs=rootfs,
             max_pids=max_pids or 0,
             update_strategy=desired_lrp_pb2.DesiredLRP.UpdateStrategy.ValueType(strategy or 0),
-            PlacementTags=json.loads(placement_tags or "null") or (),
+            PlacementTags=orjson.loads(placement_tags or "null") or (),
             modification_tag=modification_tag_pb2.ModificationTag(epoch=epoch, index=index or 0),
             **_shared(run_info),
         )
@@ -145,7 +146,7 @@ def actual_columns(lrp: ActualLRP, encryption: Encryption) -> tuple[Any, ...]:
     )
 
 
-def actual_record(columns: tuple[Any, ...], encryption: Encryption) -> ActualLRP | Identity:
+def actual_record(columns: Sequence[Any], encryption: Encryption) -> ActualLRP | Identity:
     """The record of a row with ACTUAL_COLUMNS; the identity alone if it cannot be read."""
     (
         process_guid, index, presence, domain, state, instance_guid, cell_id, placement_error, since, net_info,
@@ -195,7 +196,7 @@ def task_columns(task: Task, encryption: Encryption) -> tuple[Any, ...]:
     )
 
 
-def task_record(columns: tuple[Any, ...], encryption: Encryption) -> Task:
+def task_record(columns: Sequence[Any], encryption: Encryption) -> Task:
     """The record of a row with TASK_COLUMNS."""
     (
         guid, domain, updated_at, created_at, first_completed_at, state, cell_id, result, failed, failure_reason,
@@ -277,7 +278,7 @@ def read_wanted_tags(content: bytes, into: Any) -> None:
         ValueError, TypeError, AttributeError: something else.
     """
     values = metric_tags_pb2.MetricTagValue.DynamicValue
-    for name, value in (json.loads(content) or {}).items():
+    for name, value in (orjson.loads(content) or {}).items():
         tag = into[name]
         tag.static = value.get("static", "")
         dynamic = value.get("dynamic", 0)
@@ -302,12 +303,12 @@ def _net_info(content: bytes) -> bytes:
 
 
 def _hostnames(text: str | None, encryption: Encryption) -> tuple[str, ...] | None:
-    entries = json.loads(encryption.decrypt(text)) if text else None
+    entries = orjson.loads(encryption.decrypt(text)) if text else None
     return None if entries is None else tuple(entry["hostname"] for entry in entries)
 
 
 def _tags(text: str | None, encryption: Encryption) -> dict[str, str] | None:
-    tags = json.loads(encryption.decrypt(text)) if text else None
+    tags = orjson.loads(encryption.decrypt(text)) if text else None
     return None if tags is None else {str(name): str(value) for name, value in tags.items()}
 
 

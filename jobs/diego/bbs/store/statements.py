@@ -43,7 +43,8 @@ class Table:
 
     @property
     def select(self) -> str:
-        return f"SELECT {', '.join(self.columns)} FROM {self.name}"  # noqa: S608 - names of columns
+        """Every row as one JSON list of its columns."""
+        return f"SELECT JSON_ARRAY({', '.join(self.columns)}) FROM {self.name}"  # noqa: S608 - names of columns
 
     def delete(self, count: int) -> str:
         return f"DELETE FROM {self.name} WHERE {self.among(count)}"  # noqa: S608 - names of columns
