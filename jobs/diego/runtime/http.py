@@ -140,7 +140,9 @@ class HttpClient:
         timeout: float,
         connect_timeout: float = CONNECT_TIMEOUT,
         body_limit: int = BODY_LIMIT,
+        server_name: str = "",
     ) -> None:
+        """`server_name`: what the certificate must say, when the URL has an address instead of a name."""
         parts = urlsplit(base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(f"not a URL of http or https: {base_url!r}")
@@ -149,6 +151,7 @@ class HttpClient:
         self.base_url = base_url
         self._host = parts.hostname
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._server_name = server_name or parts.hostname
         self._prefix = parts.path.rstrip("/")
         self._tls = tls if parts.scheme == "https" else None
         self._timeout = timeout
@@ -288,7 +291,11 @@ class HttpClient:
                     pool = urllib3.HTTPConnectionPool(address, self._port, **options)
                 else:
                     pool = urllib3.HTTPSConnectionPool(
-                        address, self._port, ssl_context=self._tls, server_hostname=self._host, **options
+                        address,
+                        self._port,
+                        ssl_context=self._tls,
+                        server_hostname=self._server_name,
+                        **options,
                     )
                 self._pools[address] = pool
             return self._pools[address]

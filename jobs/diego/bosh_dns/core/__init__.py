@@ -1,0 +1,1 @@
+"""What bosh_dns decides: which addresses a name has."""
