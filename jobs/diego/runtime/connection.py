@@ -194,6 +194,11 @@ class Connection(asyncio.Protocol):
     def is_idle(self) -> bool:
         return self._current is None and not self._queue and not self._in_head and self._request is None
 
+    @property
+    def is_flushed(self) -> bool:
+        """Whether it is closing and has nothing left to send."""
+        return self.closing and self._transport.get_write_buffer_size() == 0
+
     def stop(self) -> None:
         """The job ends: streams get their last chunk, idle connections close, others close when answered."""
         self._keep = False

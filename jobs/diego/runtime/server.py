@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BACKLOG = 1024
+STOP_ROUND = 0.05
 BIND_PATIENCE = 8.0
 """Seconds to wait for an address that a dying predecessor still holds."""
 
@@ -325,7 +326,9 @@ class Server:
             connection.stop()
         end = self.loop.time() + seconds
         while self._connections and self.loop.time() < end:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(STOP_ROUND)
+            for connection in [each for each in self._connections if each.is_flushed]:
+                connection.abort()  # everything is sent; a peer that says nothing more need not be waited for
         for connection in list(self._connections):
             connection.abort()
         self._pool.shutdown(wait=False, cancel_futures=True)
