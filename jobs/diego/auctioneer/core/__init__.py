@@ -1,0 +1,1 @@
+"""What the auctioneer decides, without network or clock."""
