@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,6 +15,15 @@ from typing import Any
 import pytest
 
 from diego.garden.keeper_client import Keeper, KeeperLost, StartFailed
+
+# Starts a shell, writes its pid down, and ends without waiting for it (a shell as launcher might reap it).
+LAUNCHER = """
+import os, sys, time
+pid = os.fork() or os.execl("/bin/sh", "sh", "-c", sys.argv[3])
+open(sys.argv[1], "w").write(str(pid))
+time.sleep(float(sys.argv[2]))
+os._exit(0)
+"""
 
 
 @contextmanager
@@ -55,11 +65,11 @@ class Scene:
             os.mkfifo(place / fifo)
         return place
 
-    async def start(self, name: str, script: str) -> int:
+    async def start(self, name: str, script: str, *, linger: float = 0) -> int:
         """Start a shell script in the background, as the runtime would."""
         place = self.place(name)
-        launcher = f"exec 3<&0; sh -c '{script}' <&3 3<&- & echo $! > {place}/pid"
-        return await self.keeper.start(name, place, ["/bin/sh", "-c", launcher])
+        words = [sys.executable, "-S", "-c", LAUNCHER, str(place / "pid"), str(linger), script]
+        return await self.keeper.start(name, place, words)
 
     async def exit(self, name: str) -> int:
         while name not in self.exits:
@@ -67,9 +77,10 @@ class Scene:
         return self.exits[name]
 
     def read(self, name: str, stream: str = "stdout") -> bytes:
-        """Everything that waits in an output."""
+        """What waits in an output; waits for it itself if it has not been written yet."""
         descriptor = os.open(self.directory / name / stream, os.O_RDONLY | os.O_NONBLOCK)
         try:
+            select.select([descriptor], [], [], 10)
             return os.read(descriptor, 1 << 20)
         finally:
             os.close(descriptor)
@@ -106,12 +117,7 @@ def test_exit_statuses_are_told_and_written_down(scene: Scene) -> None:
 
 def test_a_process_that_ends_before_its_start_is_told_is_no_exception(scene: Scene) -> None:
     async def go() -> None:
-        place = scene.place("quick")
-        launcher = (
-            "import os, time; pid = os.fork() or os._exit(3);"
-            f"open({str(place / 'pid')!r}, 'w').write(str(pid)); time.sleep(0.2)"
-        )
-        await scene.keeper.start("quick", place, [sys.executable, "-S", "-c", launcher])
+        await scene.start("quick", "exit 3", linger=0.2)
         assert await scene.exit("quick") == 3
 
     run(scene, go())
