@@ -1,0 +1,147 @@
+"""The recorded convergence of the original, played to ours.
+
+Every run does some work again, until somebody acts on it: it stops an instance that nobody wants, tells a cell of
+other routes, auctions what waits. How often depends on when the runs fall, in the recording as in ours. So what is
+done again and again is compared by what it is, in every window that is long enough for two runs, and otherwise
+must be known from the recording; everything else is compared one by one.
+"""
+
+import json
+import re
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import golden
+from support.golden_bbs import (
+    Stage,
+    Tally,
+    on_stage,
+    open_stream,
+    our_call,
+    play_exchange,
+    recorded_call,
+    verdict,
+)
+from support.mariadb import Database
+
+pytestmark = [pytest.mark.database, pytest.mark.timeout(240)]
+
+NAME = "bbs-convergence"
+WAITED = 4.5
+WAITED_LONG = 9.0
+LONG = frozenset({36, 43})
+"""After these the recording's driver waited twice as long, by its dates."""
+
+SETTLE = 0.2
+EXPIRED = re.compile('"task_removed"|"not started within time limit"')
+CONFIG = {
+    "converge_repeat_interval": "2s",
+    "kick_task_duration": "2s",
+    "expire_pending_task_duration": "12s",
+    "expire_completed_task_duration": "6s",
+}
+
+
+def play(stage: Stage) -> Tally:
+    tally = Tally()
+    streams = golden.recording(f"{NAME}.events")
+    exchanges = golden.recording(NAME)
+    for stream in streams:
+        open_stream(stage, stream, tally)
+    before = {19: lambda: stage.register("cell-gone"), 21: lambda: stage.release("cell-gone")}
+    calls: dict[int, list[str]] = {}
+    for exchange in exchanges:
+        stage.sequence = exchange["sequence"]
+        before.get(stage.sequence, lambda: None)()
+        play_exchange(stage, exchange, tally)
+        time.sleep(pause_after(exchange))
+        calls[stage.sequence] = [_text(our_call(stage, call)) for call in stage.standing.take()]
+    theirs = {
+        exchange["sequence"]: [_text(recorded_call(call)) for call in exchange.get("outbound_requests") or ()]
+        for exchange in exchanges
+    }
+    waited = {exchange["sequence"] for exchange in exchanges if pause_after(exchange) > SETTLE}
+    tally.calls = sum(map(len, theirs.values()))
+    compare(calls, theirs, waited, tally, "outbound")
+    for stream in streams:
+        name = stream["name"]
+        recorded: dict[int, list[str]] = {sequence: [] for sequence in theirs}
+        for event in stream["events"]:
+            recorded[event["during_sequence"]].append(
+                _event(stage, event["event"], golden.unpacked(event["data_b64"]))
+            )
+        ours: dict[int, list[str]] = {sequence: [] for sequence in theirs}
+        for sequence, _, kind, data in stage.streams[name].events:
+            ours[sequence].append(_event(stage, kind, golden.unpacked(data.decode())))
+        tally.events[name] = len(stream["events"])
+        compare(ours, recorded, waited, tally, f"stream {name}")
+    print(
+        f"{NAME}: {tally.exchanges} exchanges, {tally.calls} outbound calls, "
+        f"{tally.events.total()} events on {len(streams)} streams"
+    )
+    return tally
+
+
+def pause_after(exchange: dict[str, Any]) -> float:
+    if exchange["sequence"] in LONG:
+        return WAITED_LONG
+    return WAITED if "(waited)" in exchange["name"] or exchange.get("note") else SETTLE
+
+
+def compare(
+    ours: dict[int, list[str]], theirs: dict[int, list[str]], waited: set[int], tally: Tally, what: str
+) -> None:
+    totals = Counter(entry for entries in theirs.values() for entry in entries)
+    repeated = {entry for entry, count in totals.items() if count > 2}
+    known: set[str] = set()
+    early_or_late: list[tuple[int, str, int]] = []
+    for sequence, recorded in theirs.items():
+        once = Counter(entry for entry in recorded if entry not in repeated)
+        ours_once = Counter(entry for entry in ours[sequence] if entry not in repeated)
+        early_or_late += [(sequence, entry, -1) for entry in (once - ours_once).elements()]
+        early_or_late += [(sequence, entry, +1) for entry in (ours_once - once).elements()]
+        again = {entry for entry in recorded if entry in repeated}
+        ours_again = {entry for entry in ours[sequence] if entry in repeated}
+        known |= again
+        missing = again - ours_again if sequence in waited else set()
+        unexpected = ours_again - (again if sequence in waited else known)
+        if missing or unexpected:
+            tally.different.append(f"{sequence} {what}: missing {missing}, unexpected {unexpected}")
+    tally.different += [f"{sequence} {what}: {line}" for sequence, line in unmatched(early_or_late, waited)]
+
+
+def unmatched(early_or_late: list[tuple[int, str, int]], waited: set[int]) -> list[tuple[int, str]]:
+    """What is missing or too much, but for what expired in the waited window beside the recorded one.
+
+    A task that is old enough falls to the next run, and the recording's runs came at other moments.
+    """
+    windows = sorted(waited)
+    left = list(early_or_late)
+    for sequence, entry, sign in early_or_late:
+        twin = next((one for one in left if one[1] == entry and one[2] == -sign), None)
+        if twin is None or (sequence, entry, sign) not in left or not EXPIRED.search(entry):
+            continue
+        if {sequence, twin[0]} <= waited and abs(windows.index(sequence) - windows.index(twin[0])) == 1:
+            left.remove(twin)
+            left.remove((sequence, entry, sign))
+    return [(sequence, f"{'missing' if sign < 0 else 'too much'}: {entry}") for sequence, entry, sign in left]
+
+
+def _event(stage: Stage, kind: str, encoded: bytes) -> str:
+    return _text({"event": kind, **golden.told(golden.EVENTS[kind], stage.as_recorded(encoded))})
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def test_convergence_does_as_recorded(tmp_path: Path, database: Database, pki: Path) -> None:
+    with on_stage(tmp_path, database, pki, **CONFIG) as stage:
+        tally = play(stage)
+
+    verdict(tally)
+    assert (tally.exchanges, tally.calls) == (47, 144)
