@@ -14,18 +14,26 @@ LOOPBACK = ("localhost", "127.0.0.1")
 BY_NAME = {leaf.name: leaf for leaf in LEAVES}
 
 
-@cache
 def authority(name: str = "service_cf_internal_ca") -> Pair:
+    return _authority(name)
+
+
+@cache
+def _authority(name: str) -> Pair:
     return make_ca(name, days=2)
 
 
-@cache
 def certificate(leaf_name: str, ca: str | None = None) -> Pair:
     """One leaf of the deployment, signed by its own test authority or by the one named."""
+    return _certificate(leaf_name, ca or BY_NAME[leaf_name].ca)
+
+
+@cache
+def _certificate(leaf_name: str, ca: str) -> Pair:
     leaf = BY_NAME[leaf_name]
     leaf = replace(leaf, sans=tuple(dict.fromkeys((*leaf.sans, *LOOPBACK))))
     return issue(
-        authority(ca or leaf.ca),
+        authority(ca),
         leaf.common_name,
         leaf.sans,
         server=leaf.server,

@@ -12,3 +12,12 @@ def test_the_tests_certificates_load_as_a_server_asks(tmp_path: Path) -> None:
     context.load_verify_locations(directory / "ca.crt")
 
     assert (directory / "nats_ca.crt").exists()
+
+
+def test_the_authority_beside_the_leaves_is_the_one_that_signed_them() -> None:
+    signer = pki.authority()
+
+    pki.certificate("diego_bbs_server").certificate.verify_directly_issued_by(signer.certificate)
+    pki.certificate("diego_bbs_client", "service_cf_internal_ca").certificate.verify_directly_issued_by(
+        pki.authority("service_cf_internal_ca").certificate
+    )
