@@ -28,6 +28,7 @@ from support.worker import JobProcess, diego_job, free_port, job_process
 CELLS = 20
 PRESENT_SECONDS = 7200
 START_SECONDS = 60.0
+CONVERGE_EVERY = "5s"
 
 
 @dataclass
@@ -104,7 +105,9 @@ def running() -> Iterator[Stack]:
         shutil.copyfile(certificates / "service_cf_internal_ca.crt", certificates / "ca.crt")
         server = stack.enter_context(mariadb.running())
         locket_database, bbs_database = server.create_database(), server.create_database()
-        locket_process = stack.enter_context(locket.running(directory / "locket", locket_database, certificates))
+        locket_process = stack.enter_context(
+            locket.running(directory / "locket", locket_database, certificates)
+        )
         sink = stack.enter_context(_sink())
         port = free_port()
         config = {
@@ -125,6 +128,7 @@ def running() -> Iterator[Stack]:
             "locket_client_key_file": str(certificates / "diego_locket_client.key"),
             "auctioneer_address": sink,
             "rep_require_tls": False,
+            "converge_repeat_interval": CONVERGE_EVERY,
         }
         bbs = stack.enter_context(job_process(diego_job("bbs"), config, directory, name="bbs"))
         found = Stack(
@@ -165,6 +169,8 @@ def _wait(stack: Stack) -> None:
                 bbs.ping()
             except BbsError as error:
                 if time.monotonic() > end or stack.bbs.process.poll() is not None:
-                    raise RuntimeError(f"the BBS does not answer: {error}\n{stack.bbs.log_path.read_text()[-3000:]}") from error
+                    raise RuntimeError(
+                        f"the BBS does not answer: {error}\n{stack.bbs.log_path.read_text()[-3000:]}"
+                    ) from error
             else:
                 return

@@ -15,10 +15,10 @@ def _stat(pid: int) -> list[str]:
 def tree(pid: int) -> list[int]:
     """A process and all below it: a job has a worker."""
     children: dict[int, list[int]] = defaultdict(list)
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
             try:
-                children[int(_stat(int(entry))[1])].append(int(entry))
+                children[int(_stat(int(entry.name))[1])].append(int(entry.name))
             except OSError:
                 continue  # it ended meanwhile
     found, left = [], [pid]
