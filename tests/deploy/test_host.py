@@ -25,7 +25,7 @@ PROGRAMS = [
 ]
 
 ROOT_PROGRAMS = {"garden", "garden_keeper"}
-OTHER_USERS = {"mariadb": "mysql", "nats": "nats", "dnsmasq": "dnsmasq"}
+OTHER_USERS: dict[str, str] = {}
 
 LOOPBACK_PORTS = {
     1800: "rep's admin listener",
