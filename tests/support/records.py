@@ -1,90 +1,150 @@
-"""Builders of records with good defaults, as the BBS would have made them."""
+"""Records with good defaults, for tests that care about one or two of their fields."""
 
-from dataclasses import replace
 from typing import Any
 
-from diego.models import ActualLRP, ActualLRPState, DesiredLRP, ModificationTag, Presence, Task, TaskState
-from diego.wire import actions_pb2, actual_lrp_pb2, desired_lrp_pb2, metric_tags_pb2, task_pb2
+from diego.bbs.core.lifecycle import Instance, Key, Rows, Started
+from diego.models import (
+    ActualLRP,
+    ActualLRPState,
+    DesiredLRP,
+    ModificationTag,
+    Presence,
+    Task,
+    TaskState,
+)
+from diego.wire import actions_pb2, actual_lrp_pb2, desired_lrp_pb2, task_pb2
 
-EPOCH = "5ba0c9f2-0c3f-4d0e-9d35-4a3c1f6d5a77"
-NOW = 1_700_000_000_123_456_789
+SECOND = 10**9
+MINUTE = 60 * SECOND
+NOW = 1_700_000_000 * SECOND
+
+KEY = Key("process", 0, "domain")
+HERE = Instance("instance", "cell")
+ELSEWHERE = Instance("other-instance", "other-cell")
+NET_INFO = actual_lrp_pb2.ActualLRPNetInfo(
+    address="10.0.0.1", ports=[actual_lrp_pb2.PortMapping(container_port=8080, host_port=61000)]
+).SerializeToString(deterministic=True)
 
 
-def a_desired_lrp(process_guid: str = "app-1", *, instances: int = 2, index: int = 0) -> DesiredLRP:
-    """A desired LRP with something in every kind of column."""
+def an_actual_lrp(**fields: Any) -> ActualLRP:
+    """An UNCLAIMED record of index 0; in a held state it is held by `HERE`, a minute old."""
+    state = fields.get("state", ActualLRPState.UNCLAIMED)
+    defaults: dict[str, Any] = {
+        "process_guid": KEY.process_guid,
+        "index": KEY.index,
+        "domain": KEY.domain,
+        "since": NOW - MINUTE,
+        "tag": ModificationTag("epoch", 7),
+        "internal_routes": (),
+        "metric_tags": {},
+    }
+    if state in {ActualLRPState.CLAIMED, ActualLRPState.RUNNING}:
+        defaults |= {"instance_guid": HERE.instance_guid, "cell_id": HERE.cell_id}
+    if state is ActualLRPState.RUNNING:
+        defaults |= {"net_info": NET_INFO, "routable": True}
+    return ActualLRP(**{**defaults, **fields})
+
+
+def unclaimed(**fields: Any) -> ActualLRP:
+    return an_actual_lrp(state=ActualLRPState.UNCLAIMED, **fields)
+
+
+def claimed(**fields: Any) -> ActualLRP:
+    return an_actual_lrp(state=ActualLRPState.CLAIMED, **fields)
+
+
+def running(**fields: Any) -> ActualLRP:
+    return an_actual_lrp(state=ActualLRPState.RUNNING, **fields)
+
+
+def crashed(**fields: Any) -> ActualLRP:
+    return an_actual_lrp(
+        **{"state": ActualLRPState.CRASHED, "crash_count": 3, "crash_reason": "exit 1", **fields}
+    )
+
+
+def suspect(**fields: Any) -> ActualLRP:
+    return an_actual_lrp(**{"state": ActualLRPState.RUNNING, "presence": Presence.SUSPECT, **fields})
+
+
+def evacuating(**fields: Any) -> ActualLRP:
+    return an_actual_lrp(**{"state": ActualLRPState.RUNNING, "presence": Presence.EVACUATING, **fields})
+
+
+def rows(*records: ActualLRP) -> Rows:
+    """The records of one key, each in its place."""
+    by_presence = {record.presence: record for record in records}
+    return Rows(
+        by_presence.get(Presence.ORDINARY),
+        by_presence.get(Presence.EVACUATING),
+        by_presence.get(Presence.SUSPECT),
+    )
+
+
+def told(**fields: Any) -> Started:
+    """What a cell tells of an instance that runs, by default of `HERE`."""
+    return Started(**{"key": KEY, "instance": HERE, "net_info": NET_INFO, **fields})
+
+
+def a_run_action() -> actions_pb2.Action:
+    return actions_pb2.Action(run_action=actions_pb2.RunAction(path="/bin/app", user="vcap"))
+
+
+def a_desired_message(process_guid: str = KEY.process_guid, **fields: Any) -> desired_lrp_pb2.DesiredLRP:
+    """A message that is valid."""
     message = desired_lrp_pb2.DesiredLRP(
-        process_guid=process_guid,
-        domain="cf-apps",
-        root_fs="preloaded:cflinuxfs4",
-        instances=instances,
-        memory_mb=256,
-        disk_mb=1024,
-        max_pids=100,
-        log_guid=process_guid,
-        log_source="APP",
-        metrics_guid=process_guid,
-        annotation="ändern ✓ \U0001f600",
-        ports=[8080, 2222],
-        privileged=False,
-        cpu_weight=10,
-        start_timeout_ms=60_000,
-        PlacementTags=["isolated", "z/1"],
-        update_strategy=desired_lrp_pb2.DesiredLRP.RECREATE,
-        action=actions_pb2.Action(run_action=actions_pb2.RunAction(path="/bin/server", user="vcap")),
+        **{
+            "process_guid": process_guid,
+            "domain": KEY.domain,
+            "root_fs": "preloaded:cflinuxfs4",
+            "instances": 1,
+            "action": a_run_action(),
+            "memory_mb": 128,
+            "disk_mb": 256,
+            "log_guid": "log",
+            **fields,
+        }
     )
-    message.environment_variables.add(name="LANG", value="C")
-    message.volume_mounts.add(driver="nfs", container_dir="/data", mode="rw")
-    message.routes.routes["cf-router"] = b'[{"hostnames":["app.example.org"],"port":8080}]'
-    message.routes.routes["internal-router"] = b'[{"hostname": "app.apps.internal"}]'
-    message.metric_tags["source_id"].static = process_guid
-    message.metric_tags["instance_id"].dynamic = metric_tags_pb2.MetricTagValue.INDEX
-    message.modification_tag.epoch = EPOCH
-    message.modification_tag.index = index
-    return DesiredLRP.of(message, NOW)
+    if "metric_tags" not in fields:
+        message.metric_tags["source_id"].static = "source"
+    return message
 
 
-def an_actual_lrp(process_guid: str = "app-1", index: int = 0, **changes: Any) -> ActualLRP:
-    """A running instance."""
-    net_info = actual_lrp_pb2.ActualLRPNetInfo(address="10.0.16.4", instance_address="10.255.0.2")
-    net_info.ports.add(container_port=8080, host_port=61000, container_tls_proxy_port=61001)
-    lrp = ActualLRP(
-        process_guid=process_guid,
-        index=index,
-        domain="cf-apps",
-        presence=Presence.ORDINARY,
-        state=ActualLRPState.RUNNING,
-        instance_guid="instance-1",
-        cell_id="diego-cell-0",
-        net_info=net_info.SerializeToString(deterministic=True),
-        internal_routes=("app.apps.internal",),
-        metric_tags={"source_id": process_guid},
-        routable=True,
-        availability_zone="z1",
-        crash_count=1,
-        crash_reason="ärger",
-        placement_error="insufficient resources",
-        since=NOW,
-        tag=ModificationTag(EPOCH, 3),
+def a_desired_lrp(process_guid: str = KEY.process_guid, **fields: Any) -> DesiredLRP:
+    message = a_desired_message(process_guid, **fields)
+    message.modification_tag.epoch = "desired-epoch"
+    return DesiredLRP.of(message, NOW - MINUTE)
+
+
+def with_internal_routes(*hostnames: str, **fields: Any) -> DesiredLRP:
+    entries = ",".join(f'{{"hostname":"{hostname}"}}' for hostname in hostnames)
+    routes = desired_lrp_pb2.ProtoRoutes(routes={"internal-router": f"[{entries}]".encode()})
+    return a_desired_lrp(routes=routes, **fields)
+
+
+def a_definition(**fields: Any) -> task_pb2.TaskDefinition:
+    return task_pb2.TaskDefinition(
+        **{
+            "root_fs": "preloaded:cflinuxfs4",
+            "action": a_run_action(),
+            "memory_mb": 64,
+            "disk_mb": 64,
+            **fields,
+        }
     )
-    return replace(lrp, **changes)
 
 
-def a_task(guid: str = "task-1", **changes: Any) -> Task:
-    """A completed task."""
-    definition = task_pb2.TaskDefinition(root_fs="preloaded:cflinuxfs4", log_guid=guid, memory_mb=64)
-    task = Task(
-        guid=guid,
-        domain="cf-tasks",
-        definition=definition.SerializeToString(deterministic=True),
-        created_at=NOW,
-        updated_at=NOW + 1,
-        first_completed_at=NOW + 2,
-        state=TaskState.COMPLETED,
-        cell_id="diego-cell-0",
-        result="fertig ✓",
-        failed=True,
-        failure_reason="it failed",
-        rejection_count=2,
-        rejection_reason="no room",
-    )
-    return replace(task, **changes)
+def a_task(**fields: Any) -> Task:
+    """A Pending task, a minute old; a Running one is on the cell `cell`."""
+    defaults: dict[str, Any] = {
+        "guid": "task",
+        "domain": KEY.domain,
+        "definition": a_definition().SerializeToString(deterministic=True),
+        "created_at": NOW - MINUTE,
+        "updated_at": NOW - MINUTE,
+    }
+    if fields.get("state") is TaskState.RUNNING:
+        defaults["cell_id"] = "cell"
+    if fields.get("state") in {TaskState.COMPLETED, TaskState.RESOLVING}:
+        defaults["first_completed_at"] = NOW - MINUTE
+    return Task(**{**defaults, **fields})
