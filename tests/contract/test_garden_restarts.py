@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from diego.garden.client import ContainerNotFound, GardenError, Process
+from diego.garden.client import ContainerNotFound, Process
 from support import garden as support
 from support.garden import EXTERNAL, Garden, collect, line
 
 pytestmark = pytest.mark.root
 
+LOST = "connection: process error: exit status lost: garden's keeper was restarted during the process's life"
 COUNT = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.01; done"
 SERVER = (
     "$| = 1; use IO::Socket::INET;"
@@ -170,8 +171,8 @@ def test_apps_outlive_the_keeper(garden: Garden) -> None:
         numbers = await lines_until(process, 150)
         assert numbers == list(range(numbers[0], numbers[-1] + 1))
         await process.signal(1)
-        with pytest.raises(GardenError, match="exit status lost"):
-            await process.wait()
+        ends = await asyncio.gather(process.wait(), return_exceptions=True)
+        assert [str(end) for end in ends] in (["137"], [LOST])  # newer kernels remember it
         await process.close()
 
     garden.run(first())

@@ -10,31 +10,45 @@ import errno
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from diego.garden.core.metrics import Usage, flat_keyed
 
-ROOT = Path("/sys/fs/cgroup")
-CONTROLLERS = ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd"]
-CONTROLLERS += ["net_cls", "net_prio", "perf_event", "hugetlb", "rdma", "misc", "unified"]
+CONTROLLERS = {"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "name=systemd"}
+CONTROLLERS |= {"net_cls", "net_prio", "perf_event", "hugetlb", "rdma", "misc"}
+MOUNTS = Path("/proc/self/mountinfo")
 KILL_SECONDS = 10.0
+UNIFIED = ""
 
 
 class Cgroups:
-    """The cgroups below `parent`, one per container in each hierarchy."""
+    """The cgroups below `parent`, one per container in each hierarchy.
 
-    def __init__(self, parent: str, root: Path = ROOT) -> None:
+    `hierarchies` has the mount point of each version 1 controller (some may share one),
+    or that of version 2 under an empty name.
+    """
+
+    def __init__(self, parent: str, hierarchies: Mapping[str, Path]) -> None:
         self.parent = parent
-        self.root = root
-        self.unified = (root / "cgroup.controllers").exists()
+        self.hierarchies = dict(hierarchies)
+        self.unified = set(hierarchies) == {UNIFIED}
+
+    @staticmethod
+    def of_machine(parent: str) -> Cgroups:
+        """The hierarchies that are mounted here."""
+        return Cgroups(parent, hierarchies(MOUNTS.read_text()))
 
     def swap_is_counted(self) -> bool:
         """Whether the kernel can limit swap; without, runc would refuse a limit of it."""
-        return self.unified or (self.root / "memory" / "memory.memsw.limit_in_bytes").exists()
+        memory = self.hierarchies.get("memory")
+        return self.unified or (memory is not None and (memory / "memory.memsw.limit_in_bytes").exists())
 
     def of(self, controller: str, handle: str) -> Path:
         """The container's directory in the controller's hierarchy."""
-        hierarchy = self.root if self.unified else self.root / controller
+        hierarchy = self.hierarchies.get(UNIFIED if self.unified else controller)
+        if hierarchy is None:
+            raise OSError(errno.ENOENT, f"cgroup controller {controller} is not mounted")
         return hierarchy / self.parent / handle
 
     def usage(self, handle: str) -> Usage:
@@ -69,8 +83,8 @@ class Cgroups:
 
     def remove(self, handle: str) -> None:
         """Remove the container's empty groups, wherever there are some."""
-        for controller in CONTROLLERS:
-            top = self.of(controller, handle)
+        for hierarchy in set(self.hierarchies.values()):
+            top = hierarchy / self.parent / handle
             if top.is_dir():
                 for directory, _, _ in os.walk(top, topdown=False):
                     Path(directory).rmdir()
@@ -98,6 +112,26 @@ class Cgroups:
             pids=_number(group / "pids.current"),
             oom_kills=self.oom_kills(handle),
         )
+
+
+def hierarchies(mounts: str) -> dict[str, Path]:
+    """Where each controller is mounted, from the text of /proc/self/mountinfo.
+
+    Beside version 1 a version 2 tree holds no controller that matters, but the runtime
+    may make groups in it.
+    """
+    found: dict[str, Path] = {}
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        where = Path(before.split(" ")[4])
+        if kind == "cgroup2":
+            found.setdefault(UNIFIED, where)
+        elif kind == "cgroup":
+            for option in options.split(","):
+                if option in CONTROLLERS:
+                    found.setdefault(option, where)
+    return found
 
 
 def _text(path: Path) -> str:

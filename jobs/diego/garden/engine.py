@@ -83,7 +83,7 @@ class Engine:
         self.depot = Depot(config.data_dir / "depot")
         ids = oci.IdMap(config.uid_map_start, config.uid_map_size)
         self.images = ImageStore(config.data_dir / "images", ids)
-        self.cgroups = Cgroups(config.cgroup_parent)
+        self.cgroups = Cgroups.of_machine(config.cgroup_parent)
         self.addresses = network.AddressPool(config.network_pool)
         self._cursor_file = config.data_dir / "port-cursor"
         self.ports = network.PortPool(config.port_pool_start, config.port_pool_size)
@@ -534,7 +534,8 @@ class Engine:
             directory=directory,
             rlimits=spec.rlimits,
         )
-        process.directory.mkdir(parents=True)
+        process.directory.parent.mkdir(exist_ok=True)  # but not what is above: the container may have gone
+        process.directory.mkdir()
         owner, group = self._oci.ids.host(user.uid), self._oci.ids.host(user.gid)
         for name in ("stdin", *STREAMS):
             path = process.directory / name

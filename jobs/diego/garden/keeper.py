@@ -22,6 +22,9 @@ On a SOCK_SEQPACKET socket, one JSON object per packet:
     {"op":"drop","key":K}                              close what is held, forget
     {"op":"list"}     -> {"keys":[...],"last":BOOL}, as many packets as it takes
 
+A keeper is never restarted by a deploy, so an old one serves a new garden: what it
+understands may grow, and nothing may change its meaning.
+
 Memory matters more than anything else here: the standard library's smallest modules only.
 """
 
@@ -253,7 +256,7 @@ class Keeper:
                 command,
                 ENVIRONMENT,
                 file_actions=[(os.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate(ends)],
-                setsigdef=[signal.SIGCHLD, signal.SIGPIPE],
+                setsigdef=[signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ],
             )
         except OSError as error:
             held.close()

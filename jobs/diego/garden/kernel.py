@@ -19,9 +19,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 MS_NOSUID, MS_NODEV, MS_NOATIME = 2, 4, 1024
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
-CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
-PR_SET_CHILD_SUBREAPER = 36
-PR_SET_DUMPABLE = 4
+CLONE_NEWUSER = 0x10000000
 
 SYS_OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
@@ -31,7 +29,7 @@ LOOP_CTL_GET_FREE, LOOP_CONFIGURE = 0x4C82, 0x4C0A
 LO_FLAGS_AUTOCLEAR, LO_FLAGS_DIRECT_IO = 4, 16
 LOOP_MAJOR = 7
 LOOP_TRIES = 64
-F_SETPIPE_SZ = 1031
+PIDFD_GET_INFO, PIDFD_INFO_EXIT = 0xC040FF0B, 8
 
 
 def _check(result: int, path: str | Path = "") -> int:
@@ -60,24 +58,9 @@ def unmount(target: str | Path) -> bool:
     raise OSError(code, os.strerror(code), str(target))
 
 
-def set_subreaper() -> None:
-    """Become the parent of orphaned descendants."""
-    _check(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
-
-
-def set_undumpable() -> None:
-    """Hide this process's memory and descriptors from others that run as the same user."""
-    _check(_libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
-
-
 def unshare(flags: int) -> None:
     """Leave the caller's namespaces of these kinds for new ones."""
     _check(_libc.unshare(flags))
-
-
-def enter(namespace: int, kind: int) -> None:
-    """Have this thread enter the namespace that the descriptor stands for."""
-    _check(_libc.setns(namespace, kind))
 
 
 @contextmanager
@@ -143,6 +126,22 @@ def _loop_config(backing: int, flags: int) -> bytes:
     info = bytearray(232)
     struct.pack_into("=I", info, 52, flags)
     return struct.pack("=II", backing, 4096) + bytes(info) + bytes(64)
+
+
+def exit_status(pidfd: int) -> int | None:
+    """How a process ended that was not our child, as a wait status; None where the kernel does not tell.
+
+    Linux 6.15 and later remember it for whoever holds a pidfd, once the parent has taken note.
+    """
+    info = bytearray(64)
+    struct.pack_into("=Q", info, 0, PIDFD_INFO_EXIT)
+    try:
+        fcntl.ioctl(pidfd, PIDFD_GET_INFO, info)
+    except OSError:
+        return None
+    (mask,) = struct.unpack_from("=Q", info, 0)
+    (status,) = struct.unpack_from("=i", info, 60)
+    return int(status) if mask & PIDFD_INFO_EXIT else None
 
 
 def open_in_root(root: int, path: str, flags: int) -> int:

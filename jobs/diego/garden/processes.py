@@ -15,7 +15,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from diego.garden import keeper_client
+from diego.garden import keeper_client, kernel
 from diego.garden.core import frames
 from diego.garden.depot import Depot, ProcessRecord
 from diego.garden.errors import GardenError, ProcessNotFound
@@ -31,7 +31,7 @@ EXIT_FILE_SECONDS = 1.0
 LAST_OUTPUT_SECONDS = 5.0
 ENDED_KEPT = 1000
 POLL_SECONDS = 0.05
-LOST = "exit status lost: the process ended while garden's keeper was away"
+LOST = "exit status lost: garden's keeper was restarted during the process's life"
 log = get_logger("garden")
 
 
@@ -149,7 +149,8 @@ class Process:
 
     def _gone(self) -> None:
         """The kernel says that it has ended. Its parent, the keeper, will say how; if it was the parent."""
-        self._forget_pidfd()
+        if self._pidfd is not None:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
         self._confirming = asyncio.get_running_loop().create_task(self._confirm_exit())
 
     async def _confirm_exit(self) -> None:
@@ -157,7 +158,10 @@ class Process:
             if self.exited.is_set():
                 return
             await asyncio.sleep(POLL_SECONDS)
-        self.ended(read_exit(self.directory))
+        status = read_exit(self.directory)
+        if status is None and self._pidfd is not None:
+            status = _shell_status(kernel.exit_status(self._pidfd))
+        self.ended(status)
 
     def _forget_pidfd(self) -> None:
         if self._pidfd is not None:
@@ -374,6 +378,14 @@ class Processes:
         self._by_key.pop(process.key, None)
         if not self._of.get(process.handle):
             self._of.pop(process.handle, None)
+
+
+def _shell_status(status: int | None) -> int | None:
+    """A wait status as a shell tells it: 128 + n for signal n."""
+    if status is None:
+        return None
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
 
 
 def read_pid(directory: Path) -> int:

@@ -88,6 +88,10 @@ class _Routes:
                         await handler(x)
                 except GardenError as error:
                     await self._refuse(x, error)
+                except ConnectionError:
+                    raise
+                except OSError as error:
+                    await self._refuse(x, GardenError(str(error)))
 
             self._api.exchange(method, pattern)(guarded)
             return handler

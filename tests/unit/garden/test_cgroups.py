@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from diego.garden import cgroups
 from diego.garden.cgroups import Cgroups
 
 
@@ -27,21 +28,20 @@ def v1(tmp_path: Path) -> Cgroups:
         pids__garden__h__cgroup_dot_procs="12\n11\n",
         pids__garden__h__inner__cgroup_dot_procs="13\n",
     )
-    return Cgroups("garden", tmp_path)
+    return Cgroups("garden", {name: tmp_path / name for name in ("cpuacct", "memory", "pids")})
 
 
 @pytest.fixture
 def v2(tmp_path: Path) -> Cgroups:
     write(
         tmp_path,
-        cgroup_dot_controllers="cpu memory pids\n",
         garden__h__cpu_dot_stat="usage_usec 3\nuser_usec 2\nsystem_usec 1\n",
         garden__h__memory_dot_stat="anon 5\nfile 6\n",
         garden__h__memory_dot_events="low 0\noom 1\noom_kill 3\n",
         garden__h__pids_dot_current="4\n",
         garden__h__cgroup_dot_procs="11\n",
     )
-    return Cgroups("garden", tmp_path)
+    return Cgroups("garden", {"": tmp_path})
 
 
 def test_version_1_and_hybrid_count_per_controller(v1: Cgroups) -> None:
@@ -75,3 +75,27 @@ def test_a_container_that_is_gone_counts_nothing(v1: Cgroups) -> None:
     assert v1.processes("gone") == []
     v1.kill("gone")
     v1.remove("gone")
+
+
+V1 = """\
+25 20 0:22 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
+26 20 0:23 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+27 20 0:24 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
+28 20 0:25 / /proc rw - proc proc rw
+"""
+HYBRID = "29 20 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
+V2 = "30 20 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
+
+
+def test_joined_controllers_are_found_where_they_are_mounted() -> None:
+    found = cgroups.hierarchies(V1)
+
+    assert found["cpuacct"] == found["cpu"] == Path("/sys/fs/cgroup/cpu,cpuacct")
+    assert found["memory"] == Path("/sys/fs/cgroup/memory")
+    assert not Cgroups("garden", found).unified
+
+
+def test_a_version_2_tree_beside_version_1_is_not_the_one_that_limits() -> None:
+    assert not Cgroups("garden", cgroups.hierarchies(V1 + HYBRID)).unified
+    assert Cgroups("garden", cgroups.hierarchies(V2)).unified
+    assert Cgroups("garden", cgroups.hierarchies(V2)).of("memory", "h") == Path("/sys/fs/cgroup/garden/h")
