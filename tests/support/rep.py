@@ -71,6 +71,7 @@ class RepCell:
             "temporary_path": str(directory / "tmp"),
             "polling_interval": "2s",
             "container_reap_interval": "2s",
+            "reserved_expiration_time": "8s",
             "container_metrics_report_interval": "1s",
             "max_cache_size_in_bytes": 1 << 24,
             **config,
@@ -107,10 +108,13 @@ class RepCell:
         with (self.directory / "rep.log").open("ab") as log:
             self.master = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         if wait:
-            try:
-                until(lambda: self._answers(f"https://127.0.0.1:{self.api}/state"), seconds=30)
-            except AssertionError:
-                raise AssertionError(self.log()) from None
+            self.wait_until_it_serves()
+
+    def wait_until_it_serves(self) -> None:
+        try:
+            until(lambda: self._answers(f"https://127.0.0.1:{self.api}/state"), seconds=30)
+        except AssertionError:
+            raise AssertionError(self.log()) from None
 
     def stop_rep(self) -> None:
         """TERM, as supervisor does it."""
@@ -119,13 +123,14 @@ class RepCell:
         self.master.wait(10)
 
     def kill_rep(self, *, master: bool = True, workers: bool = True) -> None:
-        """Kill -9."""
+        """Kill -9. A worker whose master was killed ends by itself soon."""
         assert self.master is not None
-        pids = self.workers() if workers else []
+        pids = self.workers()
         if master:
             end(self.master)
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            if workers:
+                os.kill(pid, signal.SIGKILL)
             wait_gone(pid)
 
     def workers(self) -> list[int]:

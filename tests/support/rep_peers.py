@@ -238,7 +238,7 @@ def main(pki: str, locket_port: str, bbs_port: str, control_port: str, files: st
     bbs = Bbs()
     BbsHandler.bbs, BbsHandler.files = bbs, Path(files)
     server = grpc.server(ThreadPoolExecutor(4))
-    locket_pb2_grpc.add_LocketServicer_to_server(Locket(bbs), server)
+    locket_pb2_grpc.add_LocketServicer_to_server(Locket(bbs), server)  # type: ignore[no-untyped-call]  # made by grpcio-tools
     pair = tuple((directory / f"diego_locket_server.{kind}").read_bytes() for kind in ("key", "crt"))
     credentials = grpc.ssl_server_credentials(
         [(pair[0], pair[1])],

@@ -1,9 +1,11 @@
 """The rep's composition root: executor, containers of the last life, presence, listeners, loops, in this order."""
 
 import asyncio
+import fcntl
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from cryptography import x509
 
@@ -43,6 +45,8 @@ from diego.runtime.tls import server_context
 LEAVING_SECONDS = 1.0
 """What letting go of the processes may take at TERM."""
 RECORDS = "containers"
+LOCK = "lock"
+STORE_PAUSE = 0.2
 
 
 class BadCertificate(Exception):
@@ -70,6 +74,9 @@ class _Rep:
 
     async def run(self) -> None:
         config, runtime = self.config, self.runtime
+        lock = await asyncio.to_thread(self._hold_store)
+        if lock is None:
+            return
         cell = self._cell()
         total = await self._total(cell)
         cell.rootfs_bytes = await measure_rootfs(cell, config.store_path, list(config.stacks.values()))
@@ -81,6 +88,22 @@ class _Rep:
         runtime.on_stop(lambda: _leave(runtime, executor))
         measure_capacity(executor)
         await asyncio.gather(executor.look_after(), self._sync(operations), self._serve(executor, total))
+
+    def _hold_store(self) -> IO[bytes] | None:
+        """Wait until no other rep lives on this store: a worker whose master was killed takes a moment to end.
+
+        The open file holds the lock, and goes with the process. None when told to stop meanwhile.
+        """
+        file = (self.config.store_path / LOCK).open("wb")
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return file
+            except BlockingIOError:
+                self.runtime.log.info("waiting-for-another-rep")
+                if self.runtime.stopping.wait(STORE_PAUSE):
+                    file.close()
+                    return None
 
     def _cell(self) -> Cell:
         config = self.config
