@@ -12,7 +12,7 @@ from diego.models import (
     Task,
     TaskState,
 )
-from diego.wire import actions_pb2, actual_lrp_pb2, desired_lrp_pb2, task_pb2
+from diego.wire import actions_pb2, actual_lrp_pb2, actual_lrp_requests_pb2, desired_lrp_pb2, task_pb2
 
 SECOND = 10**9
 MINUTE = 60 * SECOND
@@ -148,3 +148,24 @@ def a_task(**fields: Any) -> Task:
     if fields.get("state") in {TaskState.COMPLETED, TaskState.RESOLVING}:
         defaults["first_completed_at"] = NOW - MINUTE
     return Task(**{**defaults, **fields})
+
+
+def an_lrp_key(index: int = 0) -> actual_lrp_pb2.ActualLRPKey:
+    return actual_lrp_pb2.ActualLRPKey(process_guid=KEY.process_guid, index=index, domain=KEY.domain)
+
+
+def an_instance_key(instance: Instance = HERE) -> actual_lrp_pb2.ActualLRPInstanceKey:
+    return actual_lrp_pb2.ActualLRPInstanceKey(
+        instance_guid=instance.instance_guid, cell_id=instance.cell_id
+    )
+
+
+def a_start_request(
+    index: int = 0, instance: Instance = HERE, **fields: Any
+) -> actual_lrp_requests_pb2.StartActualLRPRequest:
+    return actual_lrp_requests_pb2.StartActualLRPRequest(
+        actual_lrp_key=an_lrp_key(index),
+        actual_lrp_instance_key=an_instance_key(instance),
+        actual_lrp_net_info=actual_lrp_pb2.ActualLRPNetInfo(address="10.0.0.1"),
+        **fields,
+    )

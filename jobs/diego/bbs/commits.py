@@ -164,6 +164,15 @@ class Committer:
         """Writes that wait for a commit."""
         return self._writes_waiting
 
+    @property
+    def ready(self) -> bool:
+        """Whether transactions are taken."""
+        return self._store is not None and not self._stopped
+
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is with the store."""
+        return self._idle.is_set() and not self._waiting
+
     def begin(self) -> Transaction:
         return Transaction(self)
 

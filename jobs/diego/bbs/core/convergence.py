@@ -7,7 +7,7 @@ be asked again, later, or for every index there is: an index in good order asks 
 The numbers in comments are the rows of the table in section 7.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from dataclasses import dataclass, field, replace
 
 from diego.bbs.core import restarts
@@ -193,11 +193,3 @@ def converge_task(task: Task, cells: Set[str], *, now: int, limits: TaskLimits) 
     if now - after.first_completed_at > limits.expire_completed:
         return TaskDecision(None)
     return TaskDecision(after, callback=now - after.updated_at > limits.kick)
-
-
-def wanted_and_there(desired: Mapping[str, DesiredLRP], rows: Mapping[Key, Rows]) -> set[Key]:
-    """Every index that convergence could have something to say about, found without any index kept."""
-    keys = set(rows)
-    for lrp in desired.values():
-        keys |= {Key(lrp.process_guid, index, lrp.domain) for index in range(lrp.instances)}
-    return keys

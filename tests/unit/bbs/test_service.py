@@ -1,0 +1,462 @@
+"""What the BBS does beside its records: whom it asks, whom it tells, and what it answers."""
+
+import json
+from typing import Any
+
+import pytest
+
+from diego.bbs.core.desired_lrps import RepUpdate, start_request
+from diego.bbs.outside import callback_json, lrp_json, task_json, update_json
+from diego.bbs.store import PutTask
+from diego.models import BbsError, ErrorType, TaskState
+from diego.wire import (
+    actual_lrp_requests_pb2,
+    cells_pb2,
+    desired_lrp_pb2,
+    desired_lrp_requests_pb2,
+    domain_pb2,
+    image_layer_pb2,
+    task_requests_pb2,
+)
+from support.active_bbs import ActiveBbs, active_bbs
+from support.records import (
+    HERE,
+    MINUTE,
+    SECOND,
+    a_definition,
+    a_desired_lrp,
+    a_desired_message,
+    a_start_request,
+    a_task,
+    an_instance_key,
+    an_lrp_key,
+    running,
+)
+from support.worker import until
+
+asked = actual_lrp_requests_pb2
+URL = "https://cc.test/callback"
+
+
+def desire(bbs: ActiveBbs, **fields: Any) -> None:
+    request = desired_lrp_requests_pb2.DesireLRPRequest(desired_lrp=a_desired_message(**fields))
+    bbs.ask(lambda: bbs.service.desired_lrps.desire(request, request_id="trace"))
+    bbs.auctioneer.lrps.clear()
+    bbs.instances.heard.clear()
+
+
+def start(bbs: ActiveBbs, index: int = 0) -> None:
+    bbs.ask(lambda: bbs.service.actual_lrps.start(a_start_request(index)))
+    bbs.instances.heard.clear()
+
+
+def actual(bbs: ActiveBbs) -> list[tuple[int, str]]:
+    answer = bbs.ask(lambda: bbs.service.actual_lrps.list(asked.ActualLRPsRequest()))
+    rows = asked.ActualLRPsResponse.FromString(answer).actual_lrps
+    return sorted((row.actual_lrp_key.index, row.state) for row in rows)
+
+
+def retire(bbs: ActiveBbs) -> Any:
+    request = asked.RetireActualLRPRequest(actual_lrp_key=an_lrp_key())
+    answer = bbs.ask(lambda: bbs.service.actual_lrps.retire(request, request_id="trace"))
+    return asked.ActualLRPLifecycleResponse.FromString(answer).error
+
+
+class TestRetire:
+    def test_what_no_cell_holds_is_deleted(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+
+            assert not retire(bbs).message
+
+            assert actual(bbs) == []
+            assert bbs.instances.heard == ["actual_lrp_instance_removed"]
+
+    def test_what_runs_is_stopped_by_its_cell_and_told_of(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+            start(bbs)
+
+            assert not retire(bbs).message
+
+            assert bbs.reps.calls == [("stop", "cell", "process", 0, "trace")]
+            assert actual(bbs) == [(0, "RUNNING")]
+            assert bbs.instances.heard == ["actual_lrp_instance_removed"]
+
+    def test_what_runs_on_a_cell_that_is_gone_is_deleted(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+            start(bbs)
+            bbs.cells.names = set()
+
+            assert not retire(bbs).message
+
+            assert (actual(bbs), bbs.reps.calls) == ([], [])
+
+    def test_a_cell_that_refuses_is_asked_five_times(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+            start(bbs)
+            bbs.reps.failures = 9
+
+            assert retire(bbs).message == "http error: status code 500 (Internal Server Error)"
+
+            assert len(bbs.reps.calls) == 5
+
+    def test_a_cell_that_agrees_at_last_is_enough(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+            start(bbs)
+            bbs.reps.failures = 4
+
+            assert not retire(bbs).message
+
+    def test_a_locket_that_does_not_answer_is_told_at_once(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+            start(bbs)
+            bbs.cells.error = BbsError(ErrorType.UNKNOWN_ERROR, "rpc error: code = Unavailable desc = gone")
+
+            assert retire(bbs).message == "rpc error: code = Unavailable desc = gone"
+
+            assert bbs.reps.calls == []
+
+    def test_an_index_without_record_is_not_found(self) -> None:
+        with active_bbs() as bbs, pytest.raises(BbsError) as error:
+            retire(bbs)
+
+        assert error.value.type is ErrorType.RESOURCE_NOT_FOUND
+
+
+class TestCrash:
+    def crash(self, bbs: ActiveBbs) -> Any:
+        request = asked.CrashActualLRPRequest(
+            actual_lrp_key=an_lrp_key(), actual_lrp_instance_key=an_instance_key(), error_message="exit 1"
+        )
+        answer = bbs.ask(lambda: bbs.service.actual_lrps.crash(request))
+        return asked.ActualLRPLifecycleResponse.FromString(answer).error
+
+    def test_a_forgiven_crash_asks_for_an_auction(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+            start(bbs)
+
+            assert not self.crash(bbs).message
+
+            ((request, _),) = bbs.auctioneer.lrps
+            assert request.indices == (0,)
+
+    def test_when_nobody_wants_it_any_more_the_crash_counts_and_the_caller_hears_so(self) -> None:
+        with active_bbs() as bbs:
+            start(bbs)
+
+            assert self.crash(bbs).type == ErrorType.RESOURCE_NOT_FOUND
+
+            assert actual(bbs) == [(0, "UNCLAIMED")]
+            assert bbs.auctioneer.lrps == []
+
+
+class TestScaling:
+    def update(self, bbs: ActiveBbs, **fields: Any) -> None:
+        request = desired_lrp_requests_pb2.UpdateDesiredLRPRequest(
+            process_guid="process", update=desired_lrp_pb2.DesiredLRPUpdate(**fields)
+        )
+        bbs.ask(lambda: bbs.service.desired_lrps.update(request, request_id="trace"))
+        bbs.settle()
+
+    def test_more_instances_are_made_auctioned_and_told_of_before_the_change(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+
+            self.update(bbs, instances=3)
+
+            assert [index for index, _ in actual(bbs)] == [0, 1, 2]
+            assert bbs.auctioneer.lrps[0][0].indices == (1, 2)
+            assert bbs.instances.heard == ["actual_lrp_instance_created"] * 2 + ["desired_lrp_changed"]
+
+    def test_fewer_instances_delete_what_waits_and_stop_what_runs(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs, instances=3)
+            start(bbs, 2)
+
+            self.update(bbs, instances=1)
+
+            until(lambda: bbs.reps.calls == [("stop", "cell", "process", 2, "trace")])
+            assert actual(bbs) == [(0, "UNCLAIMED"), (2, "RUNNING")]
+            assert bbs.instances.heard == ["actual_lrp_instance_removed", "desired_lrp_changed"]
+
+    def test_a_removal_ends_everything(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs, instances=2)
+            start(bbs, 1)
+            request = desired_lrp_requests_pb2.RemoveDesiredLRPRequest(process_guid="process")
+
+            bbs.ask(lambda: bbs.service.desired_lrps.remove(request, request_id="trace"))
+
+            until(lambda: bbs.reps.calls == [("stop", "cell", "process", 1, "trace")])
+            assert actual(bbs) == [(1, "RUNNING")]
+            assert bbs.instances.heard == ["desired_lrp_removed", "actual_lrp_instance_removed"]
+
+    def test_running_instances_hear_of_other_tags(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+            start(bbs)
+
+            self.update(bbs, metric_tags={"index": {"dynamic": 1}})
+
+            until(lambda: bbs.reps.calls == [("update", "cell", 0, None, {"index": "0"}, "trace")])
+
+    def test_too_many_instances_are_refused(self) -> None:
+        with active_bbs() as bbs, pytest.raises(BbsError, match="Invalid field: instances"):
+            desire(bbs, instances=2**31 - 1)
+
+
+class TestTasks:
+    def desire(self, bbs: ActiveBbs, url: str = URL) -> None:
+        request = task_requests_pb2.DesireTaskRequest(
+            task_guid="task", domain="domain", task_definition=a_definition(completion_callback_url=url)
+        )
+        bbs.ask(lambda: bbs.service.tasks.desire(request))
+        start = task_requests_pb2.StartTaskRequest(task_guid="task", cell_id="cell")
+        bbs.ask(lambda: bbs.service.tasks.start(start))
+        bbs.tasks.heard.clear()
+
+    def complete(self, bbs: ActiveBbs) -> None:
+        request = task_requests_pb2.CompleteTaskRequest(task_guid="task", cell_id="cell", result="42")
+        bbs.ask(lambda: bbs.service.tasks.complete(request))
+
+    def state(self, bbs: ActiveBbs) -> TaskState | None:
+        bbs.settle()
+        task = bbs.call(lambda: bbs.memory.newest_task("task"))
+        return task.state if task else None
+
+    def test_a_desired_task_is_auctioned(self) -> None:
+        with active_bbs() as bbs:
+            self.desire(bbs)
+
+            assert bbs.auctioneer.tasks == ["task"]
+
+    def test_who_waits_is_told_and_the_task_is_deleted(self) -> None:
+        with active_bbs() as bbs:
+            self.desire(bbs)
+
+            self.complete(bbs)
+
+            until(lambda: self.state(bbs) is None)
+            assert bbs.callbacks.told == [("task", URL)]
+            assert bbs.tasks.heard == ["task_changed", "task_changed", "task_removed"]
+            assert not any(isinstance(write, PutTask) for write in bbs.database.puts.values())
+
+    def test_who_cannot_be_told_is_told_again_by_convergence(self) -> None:
+        with active_bbs() as bbs:
+            self.desire(bbs)
+            bbs.callbacks.heard = False
+            self.complete(bbs)
+            until(lambda: self.state(bbs) is TaskState.RESOLVING and bbs.callbacks.told)
+
+            bbs.callbacks.heard = True
+            bbs.pass_time(31 * SECOND)
+            bbs.convergence.run_once()
+
+            until(lambda: self.state(bbs) is None)
+            assert len(bbs.callbacks.told) == 2
+
+    def test_without_anybody_waiting_it_stays_completed(self) -> None:
+        with active_bbs() as bbs:
+            self.desire(bbs, "")
+
+            self.complete(bbs)
+
+            assert self.state(bbs) is TaskState.COMPLETED
+            assert bbs.callbacks.told == []
+
+    def test_a_cancelled_task_is_cancelled_on_its_cell(self) -> None:
+        with active_bbs() as bbs:
+            self.desire(bbs, "")
+            request = task_requests_pb2.TaskGuidRequest(task_guid="task")
+
+            bbs.ask(lambda: bbs.service.tasks.cancel(request, request_id="trace"))
+
+            until(lambda: bbs.reps.calls == [("cancel", "cell", "task", "trace")])
+            assert self.state(bbs) is TaskState.COMPLETED
+
+    def test_one_that_cannot_be_read_makes_lists_fail_until_convergence_deletes_it(self) -> None:
+        with active_bbs() as bbs:
+            bbs.call(lambda: bbs.memory.put_task("task", a_task(definition=None)))
+            everything = task_requests_pb2.TasksRequest()
+            with pytest.raises(BbsError) as error:
+                bbs.ask(lambda: bbs.service.tasks.list(everything))
+            assert error.value.type is ErrorType.DESERIALIZE
+
+            bbs.convergence.run_once()
+
+            assert bbs.ask(lambda: bbs.service.tasks.list(everything)) == b""
+
+
+class TestConvergence:
+    def test_everything_that_needs_a_cell_is_auctioned_at_once_per_process(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs, instances=3)
+            bbs.pass_time(31 * SECOND)
+
+            bbs.convergence.run_once()
+
+            ((request, trace),) = bbs.auctioneer.lrps
+            assert (sorted(request.indices), request.volume_drivers, trace) == ([0, 1, 2], None, "")
+
+    def test_without_locket_nothing_is_decided(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+            start(bbs)
+            bbs.pass_time(31 * SECOND)
+            bbs.cells.error = BbsError(ErrorType.UNKNOWN_ERROR, "no answer")
+
+            bbs.convergence.run_once()
+
+            assert actual(bbs) == [(0, "RUNNING")]
+
+    def test_what_nobody_wants_is_stopped_without_a_request_id(self) -> None:
+        with active_bbs() as bbs:
+            start(bbs)
+            bbs.ask(
+                lambda: bbs.service.registry.upsert_domain(domain_pb2.UpsertDomainRequest(domain="domain"))
+            )
+
+            bbs.convergence.run_once()
+
+            until(lambda: bbs.reps.calls == [("stop", "cell", "process", 0, None)])
+
+    def test_expired_domains_are_pruned_and_protect_what_they_had(self) -> None:
+        with active_bbs() as bbs:
+            start(bbs)
+            upsert = domain_pb2.UpsertDomainRequest(domain="domain", ttl=1)
+            bbs.ask(lambda: bbs.service.registry.upsert_domain(upsert))
+            bbs.pass_time(MINUTE)
+
+            bbs.convergence.run_once()
+
+            assert bbs.call(lambda: bbs.memory.domains) == {}
+            assert bbs.reps.calls == []
+
+    def test_a_lost_cells_instance_is_replaced(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+            start(bbs)
+            bbs.cells.names = {"other"}
+
+            bbs.convergence.run_once()
+
+            assert actual(bbs) == [(0, "RUNNING"), (0, "UNCLAIMED")]
+            assert bbs.auctioneer.lrps[0][0].indices == (0,)
+            assert bbs.instances.heard == ["actual_lrp_instance_changed", "actual_lrp_instance_created"]
+
+
+class TestLists:
+    def guids(self, bbs: ActiveBbs, **filters: Any) -> list[str]:
+        request = desired_lrp_requests_pb2.DesiredLRPsRequest(**filters)
+        answer = bbs.ask(lambda: bbs.service.desired_lrps.list(request))
+        lrps = desired_lrp_requests_pb2.DesiredLRPsResponse.FromString(answer).desired_lrps
+        return sorted(lrp.process_guid for lrp in lrps)
+
+    def test_filters_are_all_to_fit(self) -> None:
+        with active_bbs() as bbs:
+            for guid, domain in (("app1-a", "d1"), ("app1-b", "d2"), ("app2-a", "d1")):
+                desire(bbs, process_guid=guid, domain=domain)
+
+            assert self.guids(bbs) == ["app1-a", "app1-b", "app2-a"]
+            assert self.guids(bbs, domain="d1") == ["app1-a", "app2-a"]
+            assert self.guids(bbs, app_guids=["app1"]) == ["app1-a", "app1-b"]
+            assert self.guids(bbs, app_guids=["a%-b"]) == ["app1-b"]
+            assert self.guids(bbs, app_guids=["app_-a"]) == ["app1-a", "app2-a"]
+            assert self.guids(bbs, domain="d1", process_guids=["app1-a", "app1-b", "none"]) == ["app1-a"]
+            assert self.guids(bbs, domain="none") == []
+
+    def test_a_long_list_is_drawn_in_pieces_and_is_whole(self) -> None:
+        with active_bbs() as bbs:
+            for number in range(120):
+                desire(bbs, process_guid=f"guid-{number}", annotation="x" * 5000)
+
+            assert len(self.guids(bbs)) == 120
+
+    def test_older_clients_see_layers_as_downloads(self) -> None:
+        with active_bbs() as bbs:
+            layer = image_layer_pb2.ImageLayer(
+                name="l",
+                url="u",
+                destination_path="/x",
+                layer_type=image_layer_pb2.ImageLayer.SHARED,
+                media_type=image_layer_pb2.ImageLayer.TGZ,
+            )
+            desire(bbs, image_layers=[layer])
+            request = desired_lrp_requests_pb2.DesiredLRPByProcessGuidRequest(process_guid="process")
+
+            answer = bbs.ask(lambda: bbs.service.desired_lrps.get(request, layers=False))
+
+            lrp = desired_lrp_requests_pb2.DesiredLRPResponse.FromString(answer).desired_lrp
+            assert not lrp.image_layers
+            assert [dependency.to for dependency in lrp.cached_dependencies] == ["/x"]
+
+    def test_cells_are_what_locket_has(self) -> None:
+        with active_bbs() as bbs:
+            answer = cells_pb2.CellsResponse.FromString(bbs.ask(bbs.service.registry.cells))
+            assert [cell.cell_id for cell in answer.cells] == ["cell"]
+
+            bbs.cells.error = BbsError(ErrorType.UNKNOWN_ERROR, "rpc error: code = Unavailable desc = x")
+            refused = cells_pb2.CellsResponse.FromString(bbs.ask(bbs.service.registry.cells))
+            assert refused.error.message == "rpc error: code = Unavailable desc = x"
+
+
+class TestWords:
+    """What others read of us, in their own keys."""
+
+    def test_an_auction_of_instances(self) -> None:
+        assert lrp_json(start_request(a_desired_lrp(), [1])) == {
+            "process_guid": "process",
+            "domain": "domain",
+            "indices": [1],
+            "PlacementTags": None,
+            "VolumeDrivers": None,
+            "RootFs": "preloaded:cflinuxfs4",
+            "MemoryMB": 128,
+            "DiskMB": 256,
+            "MaxPids": 0,
+        }
+
+    def test_an_auction_of_a_task(self) -> None:
+        assert task_json(a_task()) == {
+            "TaskGuid": "task",
+            "Domain": "domain",
+            "PlacementTags": None,
+            "VolumeDrivers": [],
+            "RootFs": "preloaded:cflinuxfs4",
+            "MemoryMB": 64,
+            "DiskMB": 64,
+            "MaxPids": 0,
+            "state": "Invalid",
+            "failed": False,
+        }
+
+    def test_an_update_for_a_cell_leaves_out_what_stays(self) -> None:
+        assert update_json(RepUpdate(running(), (), None)) == {
+            "instance_guid": HERE.instance_guid,
+            "process_guid": "process",
+            "index": 0,
+            "domain": "domain",
+            "internal_routes": None,
+            "metric_tags": None,
+        }
+        assert update_json(RepUpdate(running(), ("a",), {"b": "c"}))["internal_routes"] == [{"hostname": "a"}]
+
+    def test_a_result_for_who_waits(self) -> None:
+        definition = a_definition(annotation="note").SerializeToString()
+        task = a_task(state=TaskState.COMPLETED, definition=definition, result="42")
+
+        assert json.loads(callback_json(task)) == {
+            "task_guid": "task",
+            "failed": False,
+            "failure_reason": "",
+            "result": "42",
+            "annotation": "note",
+            "created_at": task.created_at,
+        }
+        assert "annotation" not in json.loads(callback_json(a_task()))
