@@ -1,4 +1,8 @@
-"""The lab for the tests against a deployed system."""
+"""What tests of every kind may ask for: the deployed lab."""
+
+import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,4 +14,6 @@ def lab() -> Lab:
     found = chosen_lab()
     if found is None:
         pytest.fail("there is no deployed lab: `make up` makes one, and DIEGO_LAB names another")
+    # testinfra looks for `ansible` in the path
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return found
