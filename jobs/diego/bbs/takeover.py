@@ -19,6 +19,9 @@ FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 2.0
 """Seconds between two attempts to reach the database."""
 
+COLLECT_AFTER = 20_000, 50, 200
+"""Records hold no cycles, and there are many of them: the collector need not walk them often."""
+
 log = get_logger("bbs")
 
 
@@ -122,3 +125,4 @@ def fill(memory: Memory, loaded: Loaded) -> None:
     finally:
         gc.enable()
     gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)

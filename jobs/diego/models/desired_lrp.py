@@ -4,10 +4,10 @@ The record keeps the whole protobuf message as encoded bytes, in the form of a l
 many is a join and nothing is copied twice. What decisions need often stands beside it, derived once.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+
+import orjson
 
 from diego.models.actual_lrp import ModificationTag
 from diego.wire import desired_lrp_pb2, volume_mount_pb2
@@ -16,20 +16,10 @@ INTERNAL_ROUTER = "internal-router"
 LIST_ENTRY = b"\x12"
 
 
-class MetricTag(NamedTuple):
-    """The wanted value of a metric tag: a text, or a value that each instance has of its own."""
+MetricTag = tuple[str, str, int]
+"""Name, static text, dynamic value: the wanted value of a metric tag is a text, or each instance has its own."""
 
-    name: str
-    static: str
-    dynamic: int
-
-    def resolve(self, index: int, instance_guid: str) -> str:
-        """The value for one instance. An unknown dynamic value is an empty text."""
-        if self.dynamic == 1:
-            return str(index)
-        if self.dynamic == 2:
-            return instance_guid
-        return self.static
+INDEX, INSTANCE_GUID = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +31,10 @@ class DesiredLRP:
     the record again from the columns.
 
     Attributes:
-        frame: the message as stored, framed as an entry of field 2 (tag, length, bytes). It always has
-            `routes` and `modification_tag`, no unknown fields, and no port twice.
-        served: the frame as list and get tell it, with metrics guid and source id completed from each other
-            (contract/bbs-api.md section 3); the same object as `frame` where that changes nothing.
+        served: the message as list and get tell it, framed as an entry of field 2 (tag, length, bytes), with
+            metrics guid and source id completed from each other (contract/bbs-api.md section 3). It always
+            has `routes` and `modification_tag`, no unknown fields, and no port twice.
+        completed: how many bytes at the end of `served` are not stored but only told.
         scheduling, routing: the two short forms, framed in the same way.
         internal_routes: the host names of the `internal-router` entry; None without such an entry.
         created_at: Unix nanoseconds.
@@ -57,8 +47,8 @@ class DesiredLRP:
     instances: int
     tag: ModificationTag
     created_at: int
-    frame: bytes
     served: bytes
+    completed: int
     scheduling: bytes
     routing: bytes
     internal_routes: tuple[str, ...] | None
@@ -76,29 +66,38 @@ class DesiredLRP:
             if len(unique) != len(message.ports):
                 del message.ports[:]
                 message.ports.extend(unique)
-        frame = list_entry(message.SerializeToString(deterministic=True))
+        completion = _completion(message)
         return cls(
             process_guid=message.process_guid,
             domain=message.domain,
             instances=message.instances,
             tag=ModificationTag(message.modification_tag.epoch, message.modification_tag.index),
             created_at=created_at,
-            frame=frame,
-            served=_served(message, frame),
-            scheduling=list_entry(_scheduling(message).SerializeToString(deterministic=True)),
-            routing=list_entry(_routing(message).SerializeToString(deterministic=True)),
+            served=list_entry(message.SerializeToString() + completion),
+            completed=len(completion),
+            scheduling=list_entry(_scheduling(message).SerializeToString()),
+            routing=list_entry(_routing(message).SerializeToString()),
             internal_routes=internal_routes(message.routes),
             metric_tags=tuple(
-                MetricTag(name, value.static, value.dynamic)
-                for name, value in sorted(message.metric_tags.items())
+                sorted([(name, tag.static, tag.dynamic) for name, tag in message.metric_tags.items()])
             ),
             update_strategy=message.update_strategy,
             layered=bool(message.image_layers),
         )
 
+    @property
+    def frame(self) -> bytes:
+        """The message as stored, framed in the same way; events tell this one."""
+        return self.served if not self.completed else list_entry(self._stored)
+
+    @property
+    def _stored(self) -> bytes:
+        content = entry_content(self.served)
+        return content[: len(content) - self.completed]
+
     def message(self) -> desired_lrp_pb2.DesiredLRP:
         """The stored message decoded, a new one each time."""
-        return desired_lrp_pb2.DesiredLRP.FromString(entry_content(self.frame))
+        return desired_lrp_pb2.DesiredLRP.FromString(self._stored)
 
     def served_message(self) -> desired_lrp_pb2.DesiredLRP:
         """The message as list and get tell it, a new one each time."""
@@ -106,7 +105,8 @@ class DesiredLRP:
 
     def resolved_tags(self, index: int, instance_guid: str) -> dict[str, str]:
         """The metric tags that one instance ought to have."""
-        return {tag.name: tag.resolve(index, instance_guid) for tag in self.metric_tags}
+        own = {INDEX: str(index), INSTANCE_GUID: instance_guid}
+        return {name: own.get(dynamic, static) for name, static, dynamic in self.metric_tags}
 
 
 def internal_routes(routes: desired_lrp_pb2.ProtoRoutes) -> tuple[str, ...] | None:
@@ -117,7 +117,7 @@ def internal_routes(routes: desired_lrp_pb2.ProtoRoutes) -> tuple[str, ...] | No
     if INTERNAL_ROUTER not in routes.routes:
         return None
     try:
-        entries = json.loads(routes.routes[INTERNAL_ROUTER])
+        entries = orjson.loads(routes.routes[INTERNAL_ROUTER])
     except ValueError:
         return None
     if not isinstance(entries, list):
@@ -189,14 +189,15 @@ def _routing(message: desired_lrp_pb2.DesiredLRP) -> desired_lrp_pb2.DesiredLRP:
     return told
 
 
-def _served(message: desired_lrp_pb2.DesiredLRP, frame: bytes) -> bytes:
+def _completion(message: desired_lrp_pb2.DesiredLRP) -> bytes:
+    """What completes metrics guid and source id from each other, as bytes that follow the encoded message."""
     source = "source_id" in message.metric_tags
     if source == bool(message.metrics_guid):
-        return frame
-    told = desired_lrp_pb2.DesiredLRP()
-    told.CopyFrom(message)
+        return b""
     if source:
-        told.metrics_guid = message.metric_tags["source_id"].static
-    else:
-        told.metric_tags["source_id"].static = message.metrics_guid
-    return list_entry(told.SerializeToString(deterministic=True))
+        return desired_lrp_pb2.DesiredLRP(
+            metrics_guid=message.metric_tags["source_id"].static
+        ).SerializeToString()
+    told = desired_lrp_pb2.DesiredLRP()
+    told.metric_tags["source_id"].static = message.metrics_guid
+    return told.SerializeToString()

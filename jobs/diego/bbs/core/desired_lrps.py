@@ -1,10 +1,12 @@
 """What is wanted, and what changes of it ask for (contract/lifecycle.md section 3)."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import orjson
+
+from diego.bbs.core import validation
 from diego.models import ActualLRP, ActualLRPState, BbsError, DesiredLRP, ModificationTag, Presence
 from diego.models.desired_lrp import volume_drivers
 from diego.wire import desired_lrp_pb2
@@ -49,10 +51,11 @@ def create(message: desired_lrp_pb2.DesiredLRP, *, now: int, epoch: str) -> Desi
     """The new record. The message is changed on the way: it loses what no client may set or keep.
 
     Raises:
-        BbsError: a route's value is not JSON.
+        BbsError: a route's value is not JSON, or something is too long for its column.
     """
     check_routes(message.routes)
     message.DiscardUnknownFields()
+    validation.desired_lrp_columns(message)
     message.ClearField("deprecated_start_timeout_s")
     message.modification_tag.epoch = epoch
     message.modification_tag.index = 0
@@ -63,7 +66,7 @@ def update(lrp: DesiredLRP, change: desired_lrp_pb2.DesiredLRPUpdate) -> Desired
     """The record after an update. Every update raises the tag's index, also one that changes nothing.
 
     Raises:
-        BbsError: a route's value is not JSON.
+        BbsError: a route's value is not JSON, or something is too long for its column.
     """
     check_routes(change.routes)
     message = lrp.message()
@@ -79,6 +82,7 @@ def update(lrp: DesiredLRP, change: desired_lrp_pb2.DesiredLRPUpdate) -> Desired
     if change.HasField("image_username") and change.HasField("image_password"):
         message.image_username = change.image_username
         message.image_password = change.image_password
+    validation.desired_lrp_columns(message)
     tag = ModificationTag(lrp.tag.epoch, lrp.tag.index).next()
     message.modification_tag.index = tag.index
     return DesiredLRP.of(message, lrp.created_at)
@@ -88,8 +92,8 @@ def check_routes(routes: desired_lrp_pb2.ProtoRoutes) -> None:
     """Refuse routes whose value is not JSON."""
     for value in routes.routes.values():
         try:
-            json.loads(value)
-        except (ValueError, RecursionError) as error:
+            orjson.loads(value)
+        except ValueError as error:
             raise BbsError.invalid_request() from error
 
 

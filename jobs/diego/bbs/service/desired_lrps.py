@@ -68,7 +68,6 @@ class DesiredLRPService:
             raise BbsError.invalid_request(validation.field("desired_lrp"))
         message = asked.desired_lrp
         validation.refuse(validation.desired_lrp(message) + _too_many(message.instances))
-        validation.desired_lrp_columns(message)
         guid = message.process_guid
         if self._memory.newest_desired(guid) is not None or guid in self._memory.unreadable_desired:
             raise BbsError.exists()
