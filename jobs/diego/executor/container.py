@@ -68,6 +68,10 @@ class HeldContainer:
     def container(self) -> Container:
         return self._record.container
 
+    def say(self, message: str) -> None:
+        """Put a message of the cell into the app's log."""
+        self._log.tell(message)
+
     def allocate(self) -> None:
         """Remember the reservation, soon: nothing is lost that the auction would not find out."""
         self._remember_soon()

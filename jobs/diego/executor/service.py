@@ -153,6 +153,12 @@ class Executor:
         """End a container that cannot be run, with the reason that the BBS is told. Raises ContainerNotFound."""
         self._get(guid).complete(Outcome(failed=True, reason=reason))
 
+    def say(self, guid: str, message: str) -> None:
+        """Put a message of the cell into the log of a container's app; of one that is not there, nowhere."""
+        held = self._held.get(guid)
+        if held is not None:
+            held.say(message)
+
     async def delete(self, guid: str) -> None:
         """Stop and destroy a container; its room is free afterwards. One that is not there is fine.
 

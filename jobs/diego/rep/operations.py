@@ -290,8 +290,8 @@ class Operations:
             log.info("task.not-ours", guid=guid, error=str(error))
             await self.executor.delete(guid)
             return
-        if not should_run and container.state is not State.RESERVED:
-            return
+        if container.state is not State.RESERVED:
+            return  # it runs already, whatever the BBS had to be told
         task = await self._call(lambda: self.bbs.task(guid))
         if not should_run and not must_run(task, cell, container):
             return
