@@ -707,8 +707,10 @@ def test_the_host_name_is_the_end_of_the_handle(garden: Garden) -> None:
 
 
 def test_bind_mounts_are_read_only_unless_asked(garden: Garden) -> None:
-    shared = garden.directory / "shared"
-    shared.mkdir(exist_ok=True)
+    private = garden.directory / "private"  # only root may pass through here
+    private.mkdir(mode=0o700)
+    shared = private / "shared"
+    shared.mkdir()
     shared.chmod(0o777)
     (shared / "file").write_text("content")
     mounts = [

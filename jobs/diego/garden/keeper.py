@@ -62,7 +62,7 @@ def log(event: str, **data: Any) -> None:
         "timestamp": f"{time.time():.9f}",
         "level": "info",
         "source": "garden-keeper",
-        "message": event,
+        "message": f"garden-keeper.{event}",
         "data": data,
     }
     sys.stdout.write(json.dumps(line) + "\n")

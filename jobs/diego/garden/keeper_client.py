@@ -44,6 +44,7 @@ class Keeper:
         self._connected = asyncio.Event()
         self._starting: dict[str, asyncio.Future[int]] = {}
         self._sending = asyncio.Lock()
+        self._writable = asyncio.Event()  # set too when there is nothing to write to any more
 
     async def run(self) -> None:
         """Stay connected. Ends by cancellation only."""
@@ -63,6 +64,8 @@ class Keeper:
             finally:
                 self._socket = None
                 self._connected.clear()
+                asyncio.get_running_loop().remove_writer(connection.fileno())
+                self._writable.set()
                 connection.close()
                 for key, future in self._starting.items():
                     if not future.done():
@@ -113,12 +116,20 @@ class Keeper:
                 try:
                     self._socket.send(packet)
                 except BlockingIOError:
-                    await _until_writable(self._socket)
+                    await self._until_writable(self._socket)
                 except OSError:
                     return False
                 else:
                     return True
         return False
+
+    async def _until_writable(self, connection: socket.socket) -> None:
+        self._writable.clear()
+        loop = asyncio.get_running_loop()
+        loop.add_writer(connection.fileno(), self._writable.set)
+        await self._writable.wait()
+        if self._socket is connection:
+            loop.remove_writer(connection.fileno())
 
     async def _serve(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -177,16 +188,6 @@ async def _receive(connection: socket.socket) -> bytes:
             await readable
         finally:
             loop.remove_reader(connection.fileno())
-
-
-async def _until_writable(connection: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    writable: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(connection.fileno(), _resolve, writable)
-    try:
-        await writable
-    finally:
-        loop.remove_writer(connection.fileno())
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -120,6 +120,8 @@ class Output:
         if self._pump is not None:
             self._pump.cancel()
         if self._descriptor is not None:
+            # now and not when the pump has ended: by then the number may be somebody else's
+            asyncio.get_running_loop().remove_reader(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = None
         self._end()
@@ -143,7 +145,7 @@ class Output:
             try:
                 data = os.read(self._descriptor, PIECE)
             except BlockingIOError:
-                await _readable(self._descriptor, self._changed)
+                await self._readable(self._descriptor)
                 continue
             if not data:
                 self._end()
@@ -163,12 +165,12 @@ class Output:
             return True
         return False
 
-
-async def _readable(descriptor: int, changed: asyncio.Event) -> None:
-    """Wait until there is something to read, or something has changed."""
-    loop = asyncio.get_running_loop()
-    loop.add_reader(descriptor, changed.set)
-    try:
-        await changed.wait()
-    finally:
-        loop.remove_reader(descriptor)
+    async def _readable(self, descriptor: int) -> None:
+        """Wait until there is something to read, or something has changed."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(descriptor, self._changed.set)
+        try:
+            await self._changed.wait()
+        finally:
+            if self._descriptor is not None:
+                loop.remove_reader(descriptor)

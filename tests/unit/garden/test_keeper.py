@@ -242,6 +242,23 @@ def test_a_start_that_the_keeper_does_not_survive_is_told(tmp_path: Path) -> Non
         run(scene, go())
 
 
+def test_requests_to_a_stopped_keeper_wait_and_fail_when_it_is_killed(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+
+    async def go() -> None:
+        while not scene.found:
+            await asyncio.sleep(0.005)
+        process.send_signal(signal.SIGSTOP)
+        requests = [asyncio.create_task(scene.keeper.drop("x" * 30_000)) for _ in range(50)]
+        await asyncio.sleep(0.1)
+        assert not all(request.done() for request in requests)
+        process.kill()
+        await asyncio.gather(*requests)
+
+    with keeper_process(tmp_path / "keeper.sock") as process:
+        run(scene, go())
+
+
 def test_an_odd_request_is_answered_and_harms_nobody(scene: Scene) -> None:
     async def go() -> None:
         while not scene.found:
