@@ -86,9 +86,29 @@ def test_term_ends_streams_at_once_and_runs_what_is_to_be_stopped(
 
     assert b"".join(stream) in {b"", b"id: 0\nevent: greeting\ndata: aGVsbG8=\n\n"}
     assert time.monotonic() - begin < 1
-    assert job.process.wait(5) == 0
+    assert job.process.wait(5) == 128 + signal.SIGTERM
     assert time.monotonic() - begin < 3
     assert [len(job.events(f"demo.stop-{what}")) for what in ("begins", "ends")] == [1, 1]
+
+
+def test_a_job_that_is_done_stops_in_order_and_ends_with_0(demo: tuple[JobProcess, HttpClient]) -> None:
+    job, client = demo
+
+    asked(client, "/v1/finish")
+
+    assert job.process.wait(5) == 0
+    assert [len(job.events(f"demo.stop-{what}")) for what in ("begins", "ends")] == [1, 1]
+    assert len(job.events("demo.serving")) == 1
+
+
+def test_a_worker_that_was_told_to_stop_is_replaced(demo: tuple[JobProcess, HttpClient]) -> None:
+    job, client = demo
+    [worker] = job.workers
+
+    os.kill(worker, signal.SIGTERM)
+
+    until(lambda: len(job.events("demo.open")) == 2)
+    assert until(lambda: asked(client)).split()[0] != str(worker).encode()
 
 
 def test_hup_does_not_bring_a_second_worker(demo: tuple[JobProcess, HttpClient]) -> None:

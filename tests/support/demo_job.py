@@ -53,6 +53,11 @@ def compose(config: DemoConfig, runtime: Runtime) -> list[Api]:
         runtime.background("failing", _fail)
         return b""
 
+    @api.rpc("/v1/finish")
+    def finish(_call: Call) -> bytes:
+        runtime.finish("it was asked to")
+        return b""
+
     @api.rpc("/v1/hang")
     def hang(_call: Call) -> bytes:
         time.sleep(3600)

@@ -39,6 +39,7 @@ class Runtime:
         self.job = job
         self.loop = loop
         self.stopping = threading.Event()
+        self.finished = threading.Event()
         self.log = get_logger(job)
         self.server = Server(self.log, limits)
         self.server.loop = loop
@@ -121,6 +122,14 @@ class Runtime:
         self.log.fatal("worker-ends", why=why)
         self._leave(1)
         raise SystemExit(1)
+
+    def finish(self, why: str) -> None:
+        """End the job for good: everything stops in order as at TERM, and the process ends with status 0.
+
+        That status is kept for this: supervisor does not start such a job again. From any thread; returns at once.
+        """
+        self.log.info("job-finishes", why=why)
+        self.finished.set()
 
     def _failed(self, name: str) -> None:
         """What ran under `name` ended by the exception at hand."""

@@ -3,6 +3,9 @@
 gunicorn's master binds the plain listeners, starts the worker, starts a new one when it ends, and ends when
 supervisor says so. The worker tells it each half second that it lives, ends within a second when the master is
 gone, and composes the job anew each time: nothing is carried over but the configuration.
+
+The master's status tells how it ended: 0 when the job itself said that it is done (`Runtime.finish`), 128 + n after
+signal n. So supervisor can leave a drained job alone and still start one anew that somebody sent a signal to.
 """
 
 import asyncio
@@ -33,6 +36,8 @@ TICK = 0.5
 SHORTEST_LIFE = 1.0
 """Seconds. A worker that follows one that lived shorter waits this long, so that failing does not fill the machine."""
 ORPHAN_STOP_SECONDS = 0.3
+FINISHED = 5
+"""A worker's status that says that its job is done. gunicorn itself uses 1, 3 and 4."""
 
 
 class JobLog(GunicornLogger):  # type: ignore[misc]  # gunicorn has no types
@@ -80,6 +85,37 @@ def _filled(text: Any, arguments: tuple[Any, ...]) -> str:
 class JobArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's master without what would run two workers at a time: their memory would be two truths."""
 
+    finished = False
+    signalled = 0
+
+    def handle_chld(self) -> None:
+        super().handle_chld()
+        if self.finished:
+            raise StopIteration
+
+    handle_cld = handle_chld
+
+    def handle_term(self) -> None:
+        self.signalled = signal.SIGTERM
+        super().handle_term()
+
+    def handle_int(self) -> None:
+        self.signalled = signal.SIGINT
+        super().handle_int()
+
+    def handle_quit(self) -> None:
+        self.signalled = signal.SIGQUIT
+        super().handle_quit()
+
+    def reap_workers(self) -> None:
+        self.finished = self.finished or any(_has_finished(pid) for pid in self.WORKERS)
+        super().reap_workers()
+
+    def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
+        if self.signalled and not self.finished and not exit_status:
+            exit_status = 128 + self.signalled
+        super().halt(reason, exit_status)
+
     def handle_hup(self) -> None:
         self.log.info("HUP is ignored: restart the job to have it read its configuration")
 
@@ -91,6 +127,15 @@ class JobArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def handle_ttou(self) -> None:
         self.log.info("TTOU is ignored: there is one worker")
+
+
+def _has_finished(pid: int) -> bool:
+    """Whether this child has ended and said that its job is done. It stays to be reaped."""
+    try:
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return ended is not None and ended.si_code == os.CLD_EXITED and ended.si_status == FINISHED
 
 
 class JobWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
@@ -129,12 +174,13 @@ class JobWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         self.loop.run_until_complete(self._serve())
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)  # threads that still wait for something must not hold us
+        status = FINISHED if self.runtime.finished.is_set() else 0
+        os._exit(status)  # threads that still wait for something must not hold us
 
     async def _serve(self) -> None:
         self.runtime.start()
         self.runtime.log.info("serving", pid=os.getpid())
-        while not self.told_to_stop.is_set():
+        while not (self.told_to_stop.is_set() or self.runtime.finished.is_set()):
             self.notify()
             if os.getppid() != self.ppid:
                 self.runtime.log.error("master-is-gone")
