@@ -647,6 +647,16 @@ def test_routes_and_tags_of_an_instance_can_be_replaced(cell: RepCell) -> None:
     stop(cell, guid)
 
 
+def test_a_reader_who_follows_hears_an_instance_until_it_is_gone(cell: RepCell) -> None:
+    guid = run(cell, a_desired_lrp("followed", shell("echo one; sleep 2; echo two; exit 1")))
+
+    heard = cell.call("GET", f"/v1/logs/{guid}?tail=5&follow=1", timeout=25).body.decode()
+
+    assert "OUT two" in heard
+    assert "OUT Exit status 1" in heard
+    assert f"successfully destroyed container for instance {guid}" in heard
+
+
 def test_the_presence_says_who_and_what_the_cell_is(cell: RepCell) -> None:
     presence = cell.seen()["presences"][-1]
     value = json.loads(presence["value"])
