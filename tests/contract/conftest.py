@@ -13,9 +13,7 @@ from support.mariadb import Database, MariaDb
 @pytest.fixture(scope="session")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with `ca.crt` and the leaves of `support.pki`."""
-    directory = test_pki.write(tmp_path_factory.mktemp("pki"))
-    (directory / "ca.crt").write_bytes((directory / "service_cf_internal_ca.crt").read_bytes())
-    return directory
+    return test_pki.write(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture(scope="session")

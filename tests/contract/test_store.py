@@ -30,7 +30,7 @@ from diego.database import Settings, parse_data_source
 from diego.models import ActualLRPState, Domain, Presence, TaskState
 from diego.models.domain import NEVER
 from support.mariadb import Database
-from support.records import a_desired_lrp, a_task, an_actual_lrp
+from support.stored import a_desired_lrp, a_task, an_actual_lrp
 
 KEYS = Encryption("key", {"key": "secret"})
 

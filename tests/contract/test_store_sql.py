@@ -34,7 +34,7 @@ from diego.database.pool import READ_COMMITTED
 from diego.models import Domain, Presence
 from diego.wire import desired_lrp_pb2
 from support.mariadb import Database, MariaDb
-from support.records import a_desired_lrp, a_task, an_actual_lrp
+from support.stored import a_desired_lrp, a_task, an_actual_lrp
 from support.tcp_proxy import Break, TcpProxy, proxying
 
 pytestmark = pytest.mark.database

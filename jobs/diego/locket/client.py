@@ -443,6 +443,10 @@ class PresenceKeeper(_Renewer):
         self._interval = interval
         self._retry = retry
 
+    def update(self, value: str) -> None:
+        """Tell another value from the next refresh on. From any thread."""
+        self._resource = _resource(self._resource.key, self._resource.owner, value, PRESENCE)
+
     def run(self, stopping: threading.Event) -> None:
         """Refresh until `stopping` is set or the presence is released: after a failure sooner than otherwise."""
         while not (stopping.is_set() or self._released):

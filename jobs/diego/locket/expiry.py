@@ -18,9 +18,13 @@ READ_AGAIN = 1.0
 """The same after a reading that failed."""
 
 TICK = 0.25
-DISTURBANCE = 5.0
+PROBE_EVERY = 1.0
+"""Seconds between two questions to the database, so that no outage goes unnoticed for long."""
+
+DISTURBANCE = 3.0
 """Seconds: work of the database, or a pause of this process, longer than this may have kept holders from
-refreshing. It then counts as an outage: every row's time to live starts anew."""
+refreshing. It then counts as an outage: every row's time to live starts anew. A shorter one that goes unnoticed
+costs a holder less than PROBE_EVERY + DISTURBANCE of its 15 s."""
 
 log = get_logger("locket")
 
@@ -37,6 +41,7 @@ class Expiry:
         self._last_alive = clock()
         self._timers = Timers(self._last_alive)
         self._lock = threading.Lock()
+        self._under_way: dict[object, float] = {}
         self.active = dict.fromkeys(Kind, 0)
         self.expired = dict.fromkeys(Kind, 0)
 
@@ -48,12 +53,17 @@ class Expiry:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Around every piece of work in the database: an outage seen by anybody stops the clock for all."""
-        began = self._clock()
+        work, began = object(), self._clock()
+        with self._lock:
+            self._under_way[work] = began
         try:
             yield
         except (ConnectionLost, DeadlineExceeded):
             self.disturbed()
             raise
+        finally:
+            with self._lock:
+                del self._under_way[work]
         if self._clock() - began > DISTURBANCE:
             self.disturbed()
 
@@ -63,16 +73,22 @@ class Expiry:
 
     def run(self, stopping: threading.Event) -> None:
         """Read and expire until `stopping`. A database that is away is waited for."""
-        next_reading = self._clock()
+        next_reading = next_probe = self._clock()
         while not stopping.wait(TICK):
             self._check_pause()
             try:
                 if self._clock() >= next_reading:
                     readable = self.read()
                     next_reading = self._clock() + (READ_EVERY if readable else READ_AGAIN)
+                    next_probe = self._clock() + PROBE_EVERY
+                elif self._clock() >= next_probe:
+                    with self.watching():
+                        self._store.ping()
+                    next_probe = self._clock() + PROBE_EVERY
                 self.expire()
             except DatabaseError as error:
                 log.error("expiry.failed", error=error.text, cause=error.cause)
+                next_reading = self._clock() + READ_AGAIN
 
     def read(self) -> bool:
         """Look at the whole table; False if the database is away, which starts all times anew."""
@@ -124,7 +140,6 @@ class Expiry:
         A database that hung while this was under way has kept the holders from refreshing as well: then
         nothing is deleted.
         """
-        began = self._clock()
         deleted = False
 
         def decide(found: Row | None) -> Row | None:
@@ -134,11 +149,17 @@ class Expiry:
                 seen.modified_id,
                 seen.modified_index,
             )
-            deleted = unchanged and self._clock() - began <= DISTURBANCE
+            deleted = unchanged and not self._hanging()
             return None if deleted else found
 
         self._store.change(seen.path, decide)
         return deleted
+
+    def _hanging(self) -> bool:
+        """Whether anybody waits for the database suspiciously long."""
+        with self._lock:
+            oldest = min(self._under_way.values(), default=self._clock())
+        return self._clock() - oldest > DISTURBANCE
 
     def _count(self, row: Row) -> None:
         for kind in Kind:

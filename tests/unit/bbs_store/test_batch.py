@@ -18,7 +18,7 @@ from diego.bbs.store import (
     latest,
 )
 from diego.models import Presence
-from support.records import a_desired_lrp, a_task, an_actual_lrp
+from support.stored import a_desired_lrp, a_task, an_actual_lrp
 
 
 def test_the_later_of_two_writes_of_a_record_counts() -> None:

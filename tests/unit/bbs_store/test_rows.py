@@ -11,7 +11,7 @@ from diego.bbs.store import UnreadableDesired, rows
 from diego.bbs.store.encryption import Encryption
 from diego.models import ActualLRPState, DesiredLRP, Presence, TaskState
 from diego.wire import desired_lrp_pb2
-from support.records import NOW, a_desired_lrp, a_task, an_actual_lrp
+from support.stored import NOW, a_desired_lrp, a_task, an_actual_lrp
 
 KEYS = Encryption("key", {"key": "secret"})
 

@@ -246,3 +246,18 @@ def test_the_loop_reads_the_table_and_stops_when_told() -> None:
 
     assert expiry.active[Kind.LOCK] == 1
     assert not loop.is_alive()
+
+
+def test_while_somebody_waits_for_the_database_nothing_is_deleted(
+    store: FlakyStore, expiry: Expiry, clock: Clock
+) -> None:
+    lock(store, expiry)
+    clock.now += 15
+    with expiry.watching():
+        for _ in range(2):
+            clock.now += DISTURBANCE / 2 + 0.1
+            expiry._check_pause()
+
+        expiry.expire()
+
+    assert len(store.rows()) == 1

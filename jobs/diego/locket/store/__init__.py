@@ -16,6 +16,9 @@ class LockStore(Protocol):
     def create_table(self) -> None:
         """Make the table if it is missing."""
 
+    def ping(self) -> None:
+        """Ask the database for a sign of life."""
+
     def change(self, path: str, decide: Callable[[Row | None], Row | None]) -> Row | None:
         """Replace the row of `path` by what `decide` makes of it (None: no row), durably; the new row.
 

@@ -16,6 +16,9 @@ class MemoryLockStore:
     def create_table(self) -> None:
         """Nothing to make."""
 
+    def ping(self) -> None:
+        """Memory is always there."""
+
     def change(self, path: str, decide: Callable[[Row | None], Row | None]) -> Row | None:
         with self._lock:
             after = decide(self._rows.get(path))

@@ -37,6 +37,9 @@ class SqlLockStore:
     def create_table(self) -> None:
         self._pool.transact(lambda connection: connection.run(CREATE))
 
+    def ping(self) -> None:
+        self._pool.transact(lambda connection: connection.row("SELECT 1"))
+
     def change(self, path: str, decide: Callable[[Row | None], Row | None]) -> Row | None:
         def work(connection: Connection) -> Row | None:
             found = connection.row(f"{SELECT} WHERE path = %s FOR UPDATE", (path,))
