@@ -54,7 +54,9 @@ class FakeReps(Reps):
 
     def update(self, cell: CellPresence, update: RepUpdate, request_id: str | None) -> None:
         lrp = update.lrp
-        self._called("update", cell.cell_id, lrp.index, update.internal_routes, update.metric_tags, request_id)
+        self._called(
+            "update", cell.cell_id, lrp.index, update.internal_routes, update.metric_tags, request_id
+        )
 
     def cancel_task(self, cell: CellPresence, task_guid: str, request_id: str | None) -> None:
         self._called("cancel", cell.cell_id, task_guid, request_id)
