@@ -78,7 +78,7 @@ def stand_ins(*names: str) -> Iterator[StandIns]:
     standing = StandIns()
     with contextlib.ExitStack() as servers:
         for name in names:
-            server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(standing, name))
+            server = _Server(("127.0.0.1", 0), _handler(standing, name))
             standing.ports[name] = server.server_address[1]
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
             thread.start()
@@ -86,6 +86,11 @@ def stand_ins(*names: str) -> Iterator[StandIns]:
             servers.callback(server.server_close)
             servers.callback(server.shutdown)
         yield standing
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that is killed is no error of the stand-in."""
 
 
 def _handler(standing: StandIns, name: str) -> type[http.server.BaseHTTPRequestHandler]:
@@ -205,6 +210,9 @@ class BbsProcess:
         if self._process is not None:
             self._process.wait(STOP_SECONDS)
             self._process = None
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.active and time.monotonic() < deadline:
+            time.sleep(0.01)  # the worker dies a moment after its master
 
     def signal(self, number: signal.Signals) -> None:
         """To the master and its worker."""
