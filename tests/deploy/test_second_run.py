@@ -73,7 +73,10 @@ def test_five_drifts_are_mended_and_each_is_reported(lab: Lab, host: Host) -> No
     ("words", "named"),
     [
         (("--extra-vars", '{"rep_memory_mb": "plenty"}'), "rep_memory_mb"),
-        (("--extra-vars", '{"auctioneer_starting_container_weight": "heavy"}'), "auctioneer_starting_container_weight"),
+        (
+            ("--extra-vars", '{"auctioneer_starting_container_weight": "heavy"}'),
+            "auctioneer_starting_container_weight",
+        ),
     ],
 )
 def test_a_broken_value_is_refused_by_name_before_anything_changes(
