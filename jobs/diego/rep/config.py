@@ -44,7 +44,7 @@ class RepConfig:
 
     # Where it listens, and what it says of itself
     listen_addr: str = field(default="127.0.0.1:1800", metadata=_ADDRESS)
-    """The admin listener: mutual TLS, `/ping`."""
+    """The admin listener: mutual TLS, `/ping` and `/evacuate`."""
     listen_addr_securable: str = field(default="0.0.0.0:1801", metadata=_ADDRESS)
     debug_address: str = field(default="127.0.0.1:17008", metadata=_ADDRESS)
     advertise_domain: str = "cell.service.cf.internal"
@@ -99,6 +99,8 @@ class RepConfig:
     container_reap_interval: Duration = 60.0
     container_metrics_report_interval: Duration = 15.0
     graceful_shutdown_interval: Duration = 10.0
+    envoy_config_reload_duration: Duration = 5.0
+    """What a container's proxy may take to be told that its instance ends."""
     healthy_monitoring_interval: Duration = 30.0
     unhealthy_monitoring_interval: Duration = 2.0
     declarative_healthcheck_default_timeout: Duration = 1.0
@@ -151,6 +153,8 @@ class RepConfig:
                 "declarative_healthcheck_default_timeout",
                 "container_max_cpu_shares",
                 "polling_interval",
+                "evacuation_polling_interval",
+                "evacuation_timeout",
                 "reserved_expiration_time",
                 "container_reap_interval",
                 "container_metrics_report_interval",

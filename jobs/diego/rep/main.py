@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -28,9 +28,12 @@ from diego.executor.service import Executor, HealthCheck, Rhythm, measure_rootfs
 from diego.executor.uploads import Uploader
 from diego.garden.client import GardenClient
 from diego.locket.client import LocketClient, PresenceKeeper
+from diego.models.cell import CellPresence
 from diego.rep.config import RepConfig
 from diego.rep.core.capacity import CellFacts
+from diego.rep.core.evacuation import MARK
 from diego.rep.core.reconcile import ContainerOperation
+from diego.rep.evacuation import EvacuationFile, Evacuator, Timing
 from diego.rep.measures import measure_capacity
 from diego.rep.operations import Identity, Operations
 from diego.rep.presence import owner, presence, rep_url, stack_names
@@ -64,6 +67,14 @@ def compose(config: RepConfig, runtime: Runtime) -> list[Api]:
     return [debug_api("rep")]
 
 
+@dataclass(frozen=True, slots=True)
+class _Announcement:
+    """How the cell shows itself, and who keeps it so."""
+
+    cell: CellPresence
+    keeper: PresenceKeeper
+
+
 @dataclass(slots=True)
 class _Rep:
     """The rep, put together as far as its surroundings allow: the engine first, then Locket, then callers."""
@@ -71,6 +82,7 @@ class _Rep:
     config: RepConfig
     runtime: Runtime
     logs: FileLogSink
+    announcement: _Announcement | None = None
 
     async def run(self) -> None:
         config, runtime = self.config, self.runtime
@@ -83,11 +95,19 @@ class _Rep:
         await asyncio.to_thread(cell.cache.recover)
         executor = Executor(cell, total, config.store_path, self._rhythm(), self._health_check())
         operations = Operations(self._bbs(), executor, self._identity(), config.stacks)
+        evacuator = self._evacuator(executor, operations)
+        operations.evacuating = lambda: evacuator.under_way
         cell.tell = lambda _event, guid: operations.push(ContainerOperation(guid))
+        evacuator.resume()
         executor.resume()
         runtime.on_stop(lambda: _leave(runtime, executor))
         measure_capacity(executor)
-        await asyncio.gather(executor.look_after(), self._sync(operations), self._serve(executor, total))
+        await asyncio.gather(
+            executor.look_after(),
+            self._sync(operations, evacuator),
+            self._serve(executor, evacuator, total),
+            evacuator.run(),
+        )
 
     def _hold_store(self) -> IO[bytes] | None:
         """Wait until no other rep lives on this store: a worker whose master was killed takes a moment to end.
@@ -159,11 +179,11 @@ class _Rep:
             containers=container_capacity(capacity.get("max_containers", 0)),
         )
 
-    async def _serve(self, executor: Executor, total: Room) -> None:
+    async def _serve(self, executor: Executor, evacuator: Evacuator, total: Room) -> None:
         """Be seen in Locket, then open the listeners. What runs here does not wait for that."""
-        service = Service(self._facts(), executor, self.config.stacks)
-        await self._be_present(total)
-        await asyncio.to_thread(self._listen, service)
+        service = Service(self._facts(), executor, self.config.stacks, lambda: evacuator.under_way)
+        await self._be_present(total, evacuator)
+        await asyncio.to_thread(self._listen, service, evacuator)
         self.runtime.log.info("open", cell_id=self.config.cell_id, containers=len(executor.containers()))
 
     def _facts(self) -> CellFacts:
@@ -179,11 +199,41 @@ class _Rep:
             optional_placement_tags=tuple(config.optional_placement_tags),
         )
 
-    async def _be_present(self, total: Room) -> None:
+    def _evacuator(self, executor: Executor, operations: Operations) -> Evacuator:
+        config = self.config
+        return Evacuator(
+            config.cell_id,
+            executor,
+            operations,
+            EvacuationFile(config.store_path),
+            Timing(
+                poll=config.evacuation_polling_interval,
+                timeout=config.evacuation_timeout,
+                grace=config.graceful_shutdown_interval,
+                reload=config.envoy_config_reload_duration,
+            ),
+            announce=self._announce,
+            withdraw=self._withdraw,
+            finish=self.runtime.finish,
+        )
+
+    def _announce(self) -> None:
+        """Let the presence say that the cell is being emptied."""
+        if self.announcement is not None:
+            marked = replace(self.announcement.cell, annotations=dict([MARK]))
+            self.announcement.keeper.update(marked.value())
+
+    def _withdraw(self) -> None:
+        """Take the presence away, so that nobody waits for this cell."""
+        if self.announcement is not None:
+            self.announcement.keeper.release()
+
+    async def _be_present(self, total: Room, evacuator: Evacuator) -> None:
         """Keep the presence from now on; returns once it stands for the first time."""
         config, runtime = self.config, self.runtime
         seen = asyncio.Event()
         names = await asyncio.to_thread(stack_names, config.stacks)
+        cell = presence(config, total, names)
         keeper = PresenceKeeper(
             LocketClient(
                 config.locket_address,
@@ -193,27 +243,31 @@ class _Rep:
             ),
             config.cell_id,
             owner(config.store_path),
-            presence(config, total, names).value(),
+            cell.value(),
             ttl=config.lock_ttl,
             interval=config.lock_retry_interval,
             taken=lambda: _wake(runtime, seen),
             missed=lambda: runtime.log.error("presence.missed"),
             regained=lambda: runtime.log.info("presence.regained"),
         )
+        self.announcement = _Announcement(cell, keeper)
+        if evacuator.under_way:
+            self._announce()
         runtime.background("presence", lambda: keeper.run(runtime.stopping))
         await seen.wait()
 
-    def _listen(self, service: Service) -> None:
+    def _listen(self, service: Service, evacuator: Evacuator) -> None:
         config = self.config
         tls = server_context(config.cert_file, config.key_file, config.ca_cert_file)
-        self.runtime.open_listener(config.listen_addr, admin_api(), tls)
-        self.runtime.open_listener(config.listen_addr_securable, rep_api(service, self.logs), tls)
+        self.runtime.open_listener(config.listen_addr, admin_api(evacuator), tls)
+        api = rep_api(service, self.logs, evacuator)
+        self.runtime.open_listener(config.listen_addr_securable, api, tls)
 
-    async def _sync(self, operations: Operations) -> None:
-        """The bulk sync, at once and then at its interval."""
+    async def _sync(self, operations: Operations, evacuator: Evacuator) -> None:
+        """The bulk sync, at once and then at its interval; at once again when an evacuation begins."""
         while True:
             await operations.sync()
-            await asyncio.sleep(self.config.polling_interval)
+            await evacuator.rest(self.config.polling_interval)
 
     def _bbs(self) -> BbsClient:
         config = self.config

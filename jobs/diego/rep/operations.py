@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from diego.bbs.client import BbsClient, Unreachable
+from diego.bbs.client import BbsClient, EvacuationRefused, Unreachable
 from diego.executor.core.containers import Container, Outcome, State
 from diego.executor.core.errors import ExecutorError
 from diego.executor.garden import ConnectionLost, GardenError
@@ -20,6 +20,12 @@ from diego.rep.core.conversion import (
     RootfsUnknown,
     lrp_request,
     task_request,
+)
+from diego.rep.core.evacuation import (
+    EvacuationCall,
+    evacuation_call,
+    has_routes,
+    requesting_replacement,
 )
 from diego.rep.core.operations import OperationQueue
 from diego.rep.core.reconcile import (
@@ -41,6 +47,7 @@ from diego.rep.core.reconcile import (
 from diego.runtime import metrics
 from diego.runtime.logs import get_logger
 from diego.wire.actual_lrp_pb2 import (
+    ActualLRP,
     ActualLRPInstanceKey,
     ActualLRPInternalRoute,
     ActualLRPKey,
@@ -48,10 +55,13 @@ from diego.wire.actual_lrp_pb2 import (
     PortMapping,
 )
 from diego.wire.actual_lrp_requests_pb2 import StartActualLRPRequest
+from diego.wire.evacuation_pb2 import EvacuateRunningActualLRPRequest
 
 CALLS_AT_A_TIME = 32
 RETRY_PAUSE = 1.0
 """Seconds until an operation is tried again that found no BBS: long before the next bulk sync."""
+ROUTES_GO_FIRST = 2.0
+"""Seconds from the BBS's word that an instance was replaced, which ends its routes, until the instance is stopped."""
 RESULT_LIMIT = 51_200
 """Bytes of a task's result file."""
 FAILED_TO_RUN = "failed to run container"
@@ -73,12 +83,18 @@ class Identity:
 
 @dataclass(slots=True)
 class Operations:
-    """Runs the operations of all keys, side by side, one at a time for each."""
+    """Runs the operations of all keys, side by side, one at a time for each.
+
+    `evacuating` says whether the cell is being emptied; `evacuees` are the running instances that asked for a
+    replacement, each with what the BBS last said.
+    """
 
     bbs: BbsClient
     executor: Executor
     identity: Identity
     stacks: dict[str, str]
+    evacuating: Callable[[], bool] = lambda: False
+    evacuees: dict[str, str] = field(default_factory=dict)
     _queue: OperationQueue[Operation] = field(default_factory=OperationQueue)
     _running: set["asyncio.Task[None]"] = field(default_factory=set)
     _threads: ThreadPoolExecutor = field(
@@ -110,6 +126,17 @@ class Operations:
         for operation in bulk_operations(guids, lrps, tasks):
             self.push(operation)
         _SYNC_DURATION.set((time.monotonic() - begun) * 1e9)
+
+    async def settled(self) -> None:
+        """Wait until nothing is under way."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def stranded(self) -> int:
+        """How many records of this cell are evacuating. Raises BbsError."""
+        cell = self.identity.cell_id
+        lrps = await self._call(lambda: self.bbs.actual_lrps(cell_id=cell))
+        return sum(lrp.presence == ActualLRP.EVACUATING for lrp in lrps)
 
     def _begin(self, operation: Operation) -> None:
         task = asyncio.ensure_future(self._guarded(operation))
@@ -147,6 +174,9 @@ class Operations:
     # LRPs
 
     async def _lrp(self, container: Container) -> None:
+        if self.evacuating():
+            await self._evacuate(container)
+            return
         match lrp_call(container):
             case LrpCall.CLAIM:
                 await self._claim(container)
@@ -223,9 +253,72 @@ class Operations:
         instance = ActualLRPInstanceKey(instance_guid=operation.guid, cell_id=operation.cell_id)
         log.info("instance.without-container", guid=operation.guid, process_guid=key.process_guid)
         if operation.remove:
-            await self._call(lambda: self.bbs.remove_actual_lrp(key.process_guid, key.index, instance))
+            await self._removed(lambda: self.bbs.remove_actual_lrp(key.process_guid, key.index, instance))
         if operation.remove_evacuating:
-            await self._call(lambda: self.bbs.remove_evacuating_actual_lrp(key, instance))
+            await self._removed(lambda: self.bbs.remove_evacuating_actual_lrp(key, instance))
+
+    async def _removed(self, remove: Callable[[], None]) -> None:
+        """Have a record removed; that the BBS refuses is its affair, and no reason to leave the other one."""
+        try:
+            await self._call(remove)
+        except Unreachable:
+            raise
+        except BbsError as error:
+            log.info("record.not-removed", error=str(error))
+
+    # LRPs of a cell that is being emptied
+
+    async def _evacuate(self, container: Container) -> None:
+        key, instance = self._keys(container)
+        reason = container.outcome.reason if container.outcome else ""
+        bbs = self.bbs
+
+        async def tell(call: Callable[[], bool]) -> None:
+            await self._ended(container, lambda: self._call(call))
+
+        match evacuation_call(container):
+            case EvacuationCall.CLAIMED:
+                await tell(lambda: bbs.evacuate_claimed_actual_lrp(key, instance))
+            case EvacuationCall.STOPPED:
+                await tell(lambda: bbs.evacuate_stopped_actual_lrp(key, instance))
+            case EvacuationCall.CRASHED:
+                await tell(lambda: bbs.evacuate_crashed_actual_lrp(key, instance, reason))
+            case EvacuationCall.RUNNING:
+                if await self._is_kept(container):
+                    return
+                log.info("instance.evacuated", guid=container.guid)
+                if has_routes(container):
+                    await asyncio.sleep(ROUTES_GO_FIRST)
+                await self.executor.delete(container.guid)
+        self.evacuees.pop(container.guid, None)
+
+    async def _is_kept(self, container: Container) -> bool:
+        """Whether a running instance goes on, because its replacement does not run yet or nobody could say."""
+        guid = container.guid
+        if guid not in self.evacuees:
+            self.executor.say(guid, requesting_replacement(self.identity.cell_id, guid))
+            self.evacuees[guid] = ""
+        start = self._start_request(container)
+        request = EvacuateRunningActualLRPRequest(
+            actual_lrp_key=start.actual_lrp_key,
+            actual_lrp_instance_key=start.actual_lrp_instance_key,
+            actual_lrp_net_info=start.actual_lrp_net_info,
+            actual_lrp_internal_routes=start.actual_lrp_internal_routes,
+            metric_tags=start.metric_tags,
+            Routable=start.Routable,
+            availability_zone=start.availability_zone,
+        )
+        try:
+            kept = await self._call(lambda: self.bbs.evacuate_running_actual_lrp(request))
+        except EvacuationRefused as error:
+            log.info("instance.evacuation-refused", guid=guid, error=str(error), kept=error.keep_container)
+            self.evacuees[guid] = str(error)
+            return error.keep_container
+        except BbsError as error:
+            self.evacuees[guid] = str(error)
+            raise
+        self.evacuees[guid] = ""
+        return kept
 
     def _keys(self, container: Container) -> tuple[ActualLRPKey, ActualLRPInstanceKey]:
         tags = container.tags

@@ -5,7 +5,7 @@ Everything happens in the loop: the executor's containers are the only state.
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,7 @@ class Service:
     facts: CellFacts
     executor: Executor
     stacks: Mapping[str, str]
+    evacuating: Callable[[], bool] = lambda: False
     _deleting: set["asyncio.Task[None]"] = field(default_factory=set)
 
     def state(self) -> tuple[bool, bytes]:
@@ -50,18 +51,21 @@ class Service:
             executor.containers(),
             total=executor.total,
             free=executor.remaining(),
-            evacuating=False,
+            evacuating=self.evacuating(),
         )
         return executor.healthy, body
 
     def perform(self, work: Work) -> Work:
-        """Reserve room for what fits; the rest is handed back.
+        """Reserve room for what fits; the rest is handed back: all of it while the cell is being emptied.
 
         Raises:
             WrongCell: nothing is done.
         """
         if work.cell_id and work.cell_id != self.facts.cell_id:
             raise WrongCell
+        if self.evacuating():
+            log.info("work.refused-evacuating", lrps=len(work.lrps), tasks=len(work.tasks))
+            return work
         fitting, refused = that_fit(work.lrps, self.executor.remaining().memory_mb)
         refused += [lrp for lrp in fitting if not self._reserve_lrp(lrp)]
         refused_tasks = [task for task in work.tasks if not self._reserve_task(task)]

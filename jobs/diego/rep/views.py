@@ -9,7 +9,8 @@ from flask import Flask
 from diego.executor.core.errors import ExecutorError
 from diego.executor.garden import ConnectionLost, GardenError
 from diego.executor.logs import FileLogSink
-from diego.rep.core.work import BadWork, decode_work
+from diego.rep.core.work import BadWork, decode_work, line
+from diego.rep.evacuation import Evacuator
 from diego.rep.service import Service, WrongCell
 from diego.runtime.api import TEXT, Api, Call, Reply
 from diego.runtime.exchange import Exchange
@@ -18,13 +19,20 @@ from diego.runtime.logs import get_logger
 DEFAULT_TAIL = 100
 LONGEST_TAIL = 10_000
 UPDATE_BODY_LIMIT = 1 << 20
+JSON = "application/json"
 
 log = get_logger("rep")
 
 
-def rep_api(service: Service, logs: FileLogSink) -> Api:
+def rep_api(service: Service, logs: FileLogSink, evacuator: Evacuator) -> Api:
     """The API of the securable listener."""
     api = Api(Flask("rep"))
+
+    @api.rpc("/v1/evacuation", method="GET")
+    def evacuation(_call: Call) -> Reply:
+        """Ours: how far an evacuation is, and what is left on the cell."""
+        return Reply(200, line(evacuator.progress()), JSON)
+
     _answer_auctioneer(api, service)
     _answer_bbs(api, service)
     _answer_readers(api, logs)
@@ -116,13 +124,19 @@ def _answer_readers(api: Api, logs: FileLogSink) -> None:
         await _send_logs(x, logs, guid, min(int(tail), LONGEST_TAIL), follow=follow)
 
 
-def admin_api() -> Api:
+def admin_api(evacuator: Evacuator) -> Api:
     """The API of the admin listener."""
     api = Api(Flask("rep admin"))
 
     @api.rpc("/ping", method="GET")
     def ping(_call: Call) -> Reply:
         return Reply(200, content_type=TEXT)
+
+    @api.exchange("POST", "/evacuate")
+    async def evacuate(x: Exchange) -> None:
+        """Empty this cell; the answer says where to see that the rep is still there."""
+        await evacuator.begin()
+        await x.reply(202, line({"ping_path": "/ping"}), {"Content-Type": JSON})
 
     return api
 
