@@ -62,7 +62,16 @@ def _error(status: int, text: str) -> Reply:
 
 
 def _told(at: float, explanation: Explanation) -> dict[str, object]:
-    told = asdict(explanation)
     key = explanation.key
-    del told["key"]
-    return {"guid": key.guid, "index": None if key.is_task else key.number, "at": at, **told}
+    return {
+        "guid": key.guid,
+        "index": None if key.is_task else key.number,
+        "at": at,
+        "cell": explanation.cell,
+        "score": explanation.score,
+        "best": [{"cell": cell, "score": score} for cell, score in explanation.best],
+        "zones": dict(explanation.zones),
+        "considered": explanation.considered,
+        "excluded": [asdict(excluded) for excluded in explanation.excluded],
+        "error": explanation.error,
+    }

@@ -202,7 +202,7 @@ TAGS = st.frozensets(st.sampled_from(("iso", "gpu")))
 @st.composite
 def cell_states(draw: st.DrawFn) -> list[CellState]:
     cells = []
-    for number in range(draw(st.integers(0, 7))):
+    for number in range(draw(st.integers(0, 10))):
         total = resources(*draw(st.sampled_from([(1024, 2048, 6), (512, 512, 3)])))
         cells.append(
             a_cell(
@@ -253,7 +253,7 @@ POLICIES = st.builds(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(cells=cell_states(), starts=STARTS, policy=POLICIES, own_heap_from=st.sampled_from((0, 1, 48)))
 def test_every_placement_is_the_one_that_visiting_every_cell_finds(
     cells: list[CellState], starts: list[Start], policy: Policy, own_heap_from: int

@@ -2,7 +2,9 @@
 
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
 
 from diego.auctioneer.core.starts import Key
 
@@ -19,9 +21,8 @@ class Excluded:
     cells: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """One decision.
+class Explanation(NamedTuple):
+    """One decision. A tuple, since one is made for every start.
 
     Attributes:
         cell: the chosen one, empty for a refusal.
@@ -35,7 +36,7 @@ class Explanation:
     cell: str = ""
     score: float | None = None
     best: Sequence[tuple[str, float]] = ()
-    zones: Mapping[str, int] = field(default_factory=dict)
+    zones: Mapping[str, int] = MappingProxyType({})
     considered: int = 0
     excluded: Sequence[Excluded] = ()
     error: str = ""

@@ -18,6 +18,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HOST = re.compile(r"(?:\[[^\]]*\]|[^ ^`{|}\\:\[\]]*)(?::[0-9]*)?")
+_NONE: frozenset[str] = frozenset()
 
 
 class Stage(IntEnum):
@@ -38,9 +39,9 @@ class Wanted(NamedTuple):
 
     @classmethod
     def of(cls, demand: Demand) -> "Wanted":
-        return cls(
-            demand.rootfs, frozenset(demand.volume_drivers or ()), frozenset(demand.placement_tags or ())
-        )
+        drivers = frozenset(demand.volume_drivers) if demand.volume_drivers else _NONE
+        tags = frozenset(demand.placement_tags) if demand.placement_tags else _NONE
+        return cls(demand.rootfs, drivers, tags)
 
 
 def stage_reached(cell: CellState, wanted: Wanted, root: tuple[str, str] | None) -> Stage:

@@ -12,7 +12,8 @@ way, cell for cell; only the cost differs. It visits every cell, and every insta
 `tests/support/auction_reference.py` does it the slow way; generated rounds hold the two together.
 """
 
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from diego.auctioneer.core import failures
@@ -30,16 +31,19 @@ from diego.auctioneer.core.scoring import (
     Shortage,
     use_score,
 )
-from diego.auctioneer.core.starts import LRPStart, Start, TaskStart, key_of
+from diego.auctioneer.core.starts import LRPStart, Start, key_of
 
 OWN_HEAP_FROM = 48
-"""Rooms of a zone that a process may be in before it gets a heap of its own there."""
+"""Rooms of a zone that a process may be in before it gets a heap of its own there; of a small zone half of them."""
 
 _REASONS = {
     Stage.ROOTFS: "rootfs",
     Stage.VOLUME_DRIVERS: "volume drivers",
     Stage.PLACEMENT_TAGS: "placement tags",
 }
+
+_NOWHERE: Mapping[Room, int] = {}
+_first = operator.itemgetter(0)
 
 
 @dataclass(slots=True)
@@ -104,6 +108,70 @@ class Compatible:
     excluded: Sequence[Excluded]
 
 
+class Market:
+    """All that is kept for starts of one wish and one size: heaps of rooms, and what is lacking when there is none."""
+
+    __slots__ = ("_for_tasks", "_own", "_shared", "_shortage", "compatible", "full", "shape", "weight")
+
+    def __init__(self, compatible: Compatible, shape: Shape, weight: float) -> None:
+        self.compatible = compatible
+        self.shape = shape
+        self.weight = weight
+        self.full = False
+        """No room was left; none will be in this round."""
+        self._shared: dict[str, Candidates] = {}
+        self._own: dict[tuple[str, str], Candidates] = {}
+        self._for_tasks: Candidates | None = None
+        self._shortage: Shortage | None = None
+
+    def best_in(self, zone: Zone, rooms: list[Room], guid: str) -> Scored | None:
+        """The best room of a zone for one more instance of the process."""
+        holding = zone.holding.get(guid, _NOWHERE)
+        if len(holding) > OWN_HEAP_FROM or 2 * len(holding) > len(rooms):
+            return self._own_candidates(zone, rooms, guid).best()
+        shared = self._shared.get(zone.name)
+        if shared is None:
+            shared = self._shared[zone.name] = Candidates(rooms, self.shape, self._score_alone)
+        best = shared.best(holding)
+        for room, number in holding.items():
+            if room.order in self.compatible.orders and self.shape.fits(room):
+                score = use_score(room, self.shape, self.weight) + LOCALITY * number + room.index_score
+                scored = (score, room.order, room)
+                if best is None or scored < best:
+                    best = scored
+        return best
+
+    def best_for_task(self) -> Scored | None:
+        """The best room of all zones for one more task."""
+        if self._for_tasks is None:
+            self._for_tasks = Candidates(self.compatible.rooms, self.shape, self._score_for_task)
+        return self._for_tasks.best()
+
+    def lacking(self) -> list[str]:
+        """The resources of which no compatible cell has enough."""
+        if self._shortage is None:
+            self._shortage = Shortage(self.compatible.rooms, self.shape)
+        return self._shortage.common()
+
+    def _own_candidates(self, zone: Zone, rooms: list[Room], guid: str) -> Candidates:
+        own = self._own.get((zone.name, guid))
+        if own is None:
+            holding = zone.holding[guid]
+
+            def score(room: Room) -> float:
+                use = use_score(room, self.shape, self.weight)
+                return use + LOCALITY * holding.get(room, 0) + room.index_score
+
+            own = self._own[zone.name, guid] = Candidates(rooms, self.shape, score)
+        return own
+
+    def _score_alone(self, room: Room) -> float:
+        return use_score(room, self.shape, self.weight) + room.index_score
+
+    def _score_for_task(self, room: Room) -> float:
+        return use_score(room, self.shape, self.weight) + LOCALITY * room.tasks
+
+
 class Round:
     """The cells as they are in the course of one round."""
 
@@ -113,10 +181,7 @@ class Round:
         self._zone_of = {room.order: zone for zone in self._zones for room in zone.rooms}
         self._starting = sum(room.starting for zone in self._zones for room in zone.rooms)
         self._compatible: dict[Wanted, Compatible] = {}
-        self._shared: dict[tuple[Wanted, Shape, str], Candidates] = {}
-        self._own: dict[tuple[Wanted, Shape, str, str], Candidates] = {}
-        self._for_tasks: dict[tuple[Wanted, Shape], Candidates] = {}
-        self._shortages: dict[tuple[Wanted, Shape], Shortage] = {}
+        self._markets: dict[tuple[Wanted, Shape], Market] = {}
 
     def place(self, start: Start) -> Explanation:
         """Find a cell for one start and take its room there; or say why there is none."""
@@ -125,146 +190,112 @@ class Round:
             return Explanation(key, error=failures.NO_CELL_ANSWERS)
         if 0 < self._policy.starting_container_maximum <= self._starting:
             return Explanation(key, error=failures.TOO_MANY_STARTING)
-        demand = start.demand
-        wanted = Wanted.of(demand)
-        compatible = self._compatible.get(wanted)
-        if compatible is None:
-            compatible = self._compatible[wanted] = self._filtered(wanted)
+        market = self._market(start)
+        compatible = market.compatible
         if not compatible.rooms:
-            error = refusal(compatible.furthest, demand)
+            error = refusal(compatible.furthest, start.demand)
             return Explanation(key, error=error, excluded=compatible.excluded)
-        if isinstance(start, LRPStart):
-            return self._place_lrp(start, wanted, compatible)
-        return self._place_task(start, wanted, compatible)
-
-    def _place_lrp(self, lrp: LRPStart, wanted: Wanted, compatible: Compatible) -> Explanation:
-        """Zones with fewest instances of the process come first; zones with equally many are one."""
-        guid = lrp.process_guid
-        shape = Shape(lrp.demand.memory_mb, lrp.demand.disk_mb, proxied=True)
-        by_count = sorted(
-            ((zone.counts.get(guid, 0), zone, rooms) for zone, rooms in compatible.zones),
-            key=lambda entry: entry[0],
+        found: list[Scored] = []
+        zones: dict[str, int] = {}
+        if not market.full:
+            if key.is_task:
+                found = self._place_task(market)
+            else:
+                found, zones = self._place_lrp(key.guid, market)
+        if not found:
+            market.full = True
+            return Explanation(
+                key,
+                zones=zones,
+                considered=len(compatible.rooms),
+                excluded=compatible.excluded,
+                error=failures.insufficient_resources(market.lacking()),
+            )
+        self._starting += 1
+        return Explanation(
+            key,
+            cell=found[0][2].state.cell_id,
+            score=found[0][0],
+            best=[(room.state.cell_id, score) for score, _, room in found],
+            zones=zones,
+            considered=len(compatible.rooms),
+            excluded=compatible.excluded,
         )
+
+    def _place_lrp(self, guid: str, market: Market) -> tuple[list[Scored], dict[str, int]]:
+        """Zones with fewest instances of the process come first; zones with equally many are one.
+
+        Returns the best room of each zone that was looked at, the chosen one first, and the instances per zone.
+        """
+        by_count = [(zone.counts.get(guid, 0), zone, rooms) for zone, rooms in market.compatible.zones]
+        by_count.sort(key=_first)
         found: list[Scored] = []
         reached = -1
         for count, zone, rooms in by_count:
             if found and count != reached:
                 break
             reached = count
-            scored = self._best_in(zone, rooms, guid, wanted, shape, compatible)
+            scored = market.best_in(zone, rooms, guid)
             if scored is not None:
                 found.append(scored)
-        zones = {zone.name: count for count, zone, _ in by_count}
-        if not found:
-            return self._no_room(lrp, shape, wanted, compatible, zones)
-        found.sort()
-        room = found[0][2]
-        room.take(shape.memory, shape.disk)
-        self._zone_of[room.order].add(guid, room, 1)
-        self._starting += 1
-        return _explanation(lrp, found, compatible, zones)
+        if found:
+            found.sort()
+            room = found[0][2]
+            room.take(market.shape.memory, market.shape.disk)
+            self._zone_of[room.order].add(guid, room, 1)
+        return found, {zone.name: count for count, zone, _ in by_count}
 
-    def _place_task(self, task: TaskStart, wanted: Wanted, compatible: Compatible) -> Explanation:
+    def _place_task(self, market: Market) -> list[Scored]:
         """Zones do not matter, and other tasks on the cell count as neighbours."""
-        shape = Shape(task.demand.memory_mb, task.demand.disk_mb, proxied=False)
-        weight = self._policy.starting_container_weight
-        candidates = self._for_tasks.get((wanted, shape))
-        if candidates is None:
-
-            def score(room: Room) -> float:
-                return use_score(room, shape, weight) + LOCALITY * room.tasks
-
-            candidates = self._for_tasks[wanted, shape] = Candidates(compatible.rooms, shape, score)
-        scored = candidates.best()
+        scored = market.best_for_task()
         if scored is None:
-            return self._no_room(task, shape, wanted, compatible, {})
+            return []
         room = scored[2]
-        room.take(shape.memory, shape.disk)
+        room.take(market.shape.memory, market.shape.disk)
         room.tasks += 1
-        self._starting += 1
-        return _explanation(task, [scored], compatible, {})
+        return [scored]
 
-    def _best_in(
-        self, zone: Zone, rooms: list[Room], guid: str, wanted: Wanted, shape: Shape, compatible: Compatible
-    ) -> Scored | None:
-        """The best room of a zone for one more instance of the process."""
-        holding = zone.holding.get(guid, {})
-        if len(holding) > OWN_HEAP_FROM:
-            return self._own_candidates(zone, rooms, guid, wanted, shape).best()
-        weight = self._policy.starting_container_weight
-        shared = self._shared.get((wanted, shape, zone.name))
-        if shared is None:
-
-            def score(room: Room) -> float:
-                return use_score(room, shape, weight) + room.index_score
-
-            shared = self._shared[wanted, shape, zone.name] = Candidates(rooms, shape, score)
-        best = shared.best(holding)
-        for room, number in holding.items():
-            if room.order in compatible.orders and shape.fits(room):
-                scored = (
-                    use_score(room, shape, weight) + LOCALITY * number + room.index_score,
-                    room.order,
-                    room,
-                )
-                if best is None or scored < best:
-                    best = scored
-        return best
-
-    def _own_candidates(
-        self, zone: Zone, rooms: list[Room], guid: str, wanted: Wanted, shape: Shape
-    ) -> Candidates:
-        own = self._own.get((wanted, shape, zone.name, guid))
-        if own is None:
-            holding = zone.holding[guid]
+    def _market(self, start: Start) -> Market:
+        demand = start.demand
+        wanted = Wanted.of(demand)
+        shape = Shape(demand.memory_mb, demand.disk_mb, isinstance(start, LRPStart))
+        market = self._markets.get((wanted, shape))
+        if market is None:
+            compatible = self._compatible.get(wanted)
+            if compatible is None:
+                compatible = self._compatible[wanted] = _filtered(self._zones, wanted)
             weight = self._policy.starting_container_weight
+            market = self._markets[wanted, shape] = Market(compatible, shape, weight)
+        return market
 
-            def score(room: Room) -> float:
-                return use_score(room, shape, weight) + LOCALITY * holding.get(room, 0) + room.index_score
 
-            own = self._own[wanted, shape, zone.name, guid] = Candidates(rooms, shape, score)
-        return own
-
-    def _no_room(
-        self, start: Start, shape: Shape, wanted: Wanted, compatible: Compatible, zones: dict[str, int]
-    ) -> Explanation:
-        shortage = self._shortages.get((wanted, shape))
-        if shortage is None:
-            shortage = self._shortages[wanted, shape] = Shortage(compatible.rooms, shape)
-        return Explanation(
-            key_of(start),
-            zones=zones,
-            considered=len(compatible.rooms),
-            excluded=compatible.excluded,
-            error=failures.insufficient_resources(shortage.common()),
-        )
-
-    def _filtered(self, wanted: Wanted) -> Compatible:
-        root = parse_rootfs(wanted.rootfs)
-        stopped: dict[Stage, list[str]] = {stage: [] for stage in Stage}
-        zones: list[tuple[Zone, list[Room]]] = []
-        for zone in self._zones:
-            passed = []
-            for room in zone.rooms:
-                stage = stage_reached(room.state, wanted, root)
-                if stage is Stage.PASSED:
-                    passed.append(room)
-                else:
-                    stopped[stage].append(room.state.cell_id)
-            if passed:
-                zones.append((zone, passed))
-        rooms = [room for _, passed in zones for room in passed]
-        return Compatible(
-            zones,
-            rooms,
-            frozenset(room.order for room in rooms),
-            max((stage for stage, cells in stopped.items() if cells), default=Stage.ROOTFS),
-            [
-                Excluded(_REASONS[stage], len(cells), tuple(cells[:NAMED_CELLS]))
-                for stage, cells in stopped.items()
-                if cells
-            ],
-        )
+def _filtered(zones: Iterable[Zone], wanted: Wanted) -> Compatible:
+    """The cells that may run what is wanted, and where the others stopped."""
+    root = parse_rootfs(wanted.rootfs)
+    stopped: dict[Stage, list[str]] = {stage: [] for stage in Stage}
+    passed: list[tuple[Zone, list[Room]]] = []
+    for zone in zones:
+        kept = []
+        for room in zone.rooms:
+            stage = stage_reached(room.state, wanted, root)
+            if stage is Stage.PASSED:
+                kept.append(room)
+            else:
+                stopped[stage].append(room.state.cell_id)
+        if kept:
+            passed.append((zone, kept))
+    rooms = [room for _, kept in passed for room in kept]
+    return Compatible(
+        passed,
+        rooms,
+        frozenset(room.order for room in rooms),
+        max((stage for stage, cells in stopped.items() if cells), default=Stage.ROOTFS),
+        [
+            Excluded(_REASONS[stage], len(cells), tuple(cells[:NAMED_CELLS]))
+            for stage, cells in stopped.items()
+            if cells
+        ],
+    )
 
 
 def _zones(cells: Iterable[CellState], process_guids: set[str], policy: Policy) -> list[Zone]:
@@ -283,17 +314,3 @@ def _zones(cells: Iterable[CellState], process_guids: set[str], policy: Policy) 
             order += 1
         zones.append(Zone(name, rooms, process_guids))
     return zones
-
-
-def _explanation(
-    start: Start, found: list[Scored], compatible: Compatible, zones: dict[str, int]
-) -> Explanation:
-    return Explanation(
-        key_of(start),
-        cell=found[0][2].state.cell_id,
-        score=found[0][0],
-        best=[(room.state.cell_id, score) for score, _, room in found],
-        zones=zones,
-        considered=len(compatible.rooms),
-        excluded=compatible.excluded,
-    )
