@@ -69,9 +69,8 @@ class LocketProcess:
     def wait_until_serving(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+            if self._accepts():
+                return
             if self._process is None or self._process.poll() is not None:
                 break
             time.sleep(0.05)
@@ -97,6 +96,9 @@ class LocketProcess:
         if self._process is not None:
             self._process.wait(STOP_SECONDS)
             self._process = None
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._accepts() and time.monotonic() < deadline:  # the worker dies a little after its master
+            time.sleep(0.02)
 
     def pause(self) -> None:
         self._signal(signal.SIGSTOP)
@@ -123,6 +125,10 @@ class LocketProcess:
         _, text = self.debug("/metrics")
         lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         return next(float(value) for key, value in lines if key == name)
+
+    def _accepts(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def _signal(self, number: signal.Signals) -> None:
         if self.running and self._process is not None:

@@ -39,6 +39,10 @@ RELEASE_SECONDS = 1.0
 CONNECT_MS = 2_000
 BYTES_LIMIT = 64 << 20
 RESOLVE_EVERY = 1.0
+QUICK_SECONDS = 0.5
+"""A round of calls that failed sooner than this is worth another one, AGAIN_SECONDS later."""
+
+AGAIN_SECONDS = 0.1
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", BYTES_LIMIT),
@@ -158,8 +162,24 @@ class LocketClient:
             channel.close()
 
     def _call(self, method: str, body: bytes, timeout: float | None) -> bytes:
-        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
-        failure = LocketError("UNAVAILABLE", f"no address for {self._host}")
+        """Ask every address in turn, and once more if none could be reached: a connection may have broken unseen.
+
+        All of locket's methods may be repeated.
+        """
+        began = time.monotonic()
+        deadline = began + (self.timeout if timeout is None else timeout)
+        try:
+            return self._round(method, body, deadline)
+        except LocketError as error:
+            now = time.monotonic()
+            quickly = now - began < QUICK_SECONDS and now + AGAIN_SECONDS < deadline
+            if error.code != grpc.StatusCode.UNAVAILABLE.name or not quickly:
+                raise
+        time.sleep(AGAIN_SECONDS)
+        return self._round(method, body, deadline)
+
+    def _round(self, method: str, body: bytes, deadline: float) -> bytes:
+        failure = LocketError(grpc.StatusCode.UNAVAILABLE.name, f"no address for {self._host}")
         targets = self._known_targets()
         for position, target in enumerate(targets):
             left = deadline - time.monotonic()
@@ -172,7 +192,7 @@ class LocketClient:
                 if error.code in _ANSWERS:
                     raise
                 failure = error
-                self._turn_away_from(target)
+                self._turn_away_from(target, forget=error.code == grpc.StatusCode.UNAVAILABLE.name)
         self._resolve()
         raise failure
 
@@ -211,9 +231,14 @@ class LocketClient:
         with self._lock:
             return list(self._targets)
 
-    def _turn_away_from(self, target: str) -> None:
-        """Let the next call begin with another address."""
+    def _turn_away_from(self, target: str, *, forget: bool) -> None:
+        """Let the next call begin with another address; `forget`: and connect anew, without gRPC's pauses.
+
+        The forgotten channel is not closed: another thread may still use it, and it goes with its last user.
+        """
         with self._lock:
+            if forget:
+                self._channels.pop(target, None)
             if self._targets and self._targets[0] == target:
                 self._targets = [*self._targets[1:], target]
 

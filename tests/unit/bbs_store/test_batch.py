@@ -67,7 +67,7 @@ def test_what_fits_fits(write: Write) -> None:
         (PutDesired(a_desired_lrp("g" * 256)), "process_guid"),
         (PutDesired(replace(a_desired_lrp(), domain="d" * 256)), "domain"),
         (PutDesired(a_desired_lrp(index=2**31)), "modification_tag_index"),
-        (PutDesired(replace(a_desired_lrp(), frame=b"\x12" + b"x" * (9 << 20))), "run_info"),
+        (PutDesired(replace(a_desired_lrp(), served=b"\x12" + b"x" * (9 << 20), completed=0)), "run_info"),
         (PutActual(an_actual_lrp(cell_id="c" * 256)), "cell_id"),
         (PutActual(an_actual_lrp(crash_reason="x" * 1025)), "crash_reason"),
         (PutActual(an_actual_lrp(metric_tags={"a": "x" * (5 << 20)})), "metric_tags"),

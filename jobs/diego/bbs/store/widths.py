@@ -38,8 +38,8 @@ def _desired(record: DesiredLRP) -> Iterator[tuple[str, int, int]]:
     yield "domain", len(record.domain), NAME
     yield "modification_tag_epoch", len(record.tag.epoch), NAME
     yield "modification_tag_index", record.tag.index, INT
-    yield "run_info", len(record.frame), LONG_BYTES
-    if len(record.frame) > NAME:
+    yield "run_info", len(record.served), LONG_BYTES
+    if len(record.served) > NAME:
         message = record.message()
         yield "log_guid", len(message.log_guid), NAME
         yield "rootfs", len(message.root_fs), REASON
