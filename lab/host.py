@@ -130,7 +130,8 @@ class Host:
             directory.mkdir(parents=True, exist_ok=True)
         if not self.root.is_mount():
             lower = ":".join(str(layer) for layer in layers)
-            options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+            # volatile: nothing of it is worth waiting for the machine's disk. What must be durable is in STORAGE
+            options = f"lowerdir={lower},upperdir={upper},workdir={work},volatile"
             run("mount", "-t", "overlay", "overlay", "-o", options, self.root)
         for path in STORAGE:
             kept, seen = self.directory / "storage" / path, self.root / path

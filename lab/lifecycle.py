@@ -88,7 +88,11 @@ class Labs:
         self.cache.prune(self.layers_in_use())
 
     def _admit(self, lab: Lab, wanted: Wanted) -> Record | None:
-        """The record of a lab that this `up` continues; anything else of that name is cleared."""
+        """The record of a lab that this `up` continues; anything else of that name is cleared.
+
+        A lab continues if it is this checkout's and its disks are mounted: after a reboot of the machine they are not,
+        and what was written to them last may be lost.
+        """
         record = Record.read(lab)
         alive = bool(self.cgroups.processes(self.cgroups.of_lab(lab)))
         if record and alive:
@@ -104,7 +108,7 @@ class Labs:
             and wanted.owner == 0
             and record.owner == 0
             and record.checkout == str(wanted.checkout)
-            and all(Path(layer).is_dir() for layer in record.layers)
+            and all(host.root.is_mount() for host in self.hosts(lab))
         )
         if continues:
             return record
