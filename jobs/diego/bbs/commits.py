@@ -21,17 +21,16 @@ from diego.bbs.events import Announcer
 from diego.bbs.memory import Memory
 from diego.bbs.store import (
     CommitFailed,
-    CommitUnknown,
     DeleteActual,
     DeleteDesired,
     DeleteDomain,
     DeleteTask,
-    Fenced,
     PutActual,
     PutDesired,
     PutDomain,
     PutTask,
     Store,
+    StoreError,
     Write,
     fits,
 )
@@ -207,7 +206,7 @@ class Committer:
                 self._failures.inc()
                 log.error("commit-failed", error=error.text, transactions=len(batch))
                 self._runtime.call_in_loop(self._fall, batch)
-            except (CommitUnknown, Fenced) as error:
+            except StoreError as error:  # fenced, of unknown fate, or without hope
                 self._end(f"{type(error).__name__}: {error.text}")
             else:
                 self._seconds.observe(time.monotonic() - began)

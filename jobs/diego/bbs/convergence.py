@@ -1,13 +1,16 @@
-"""The loop that makes what runs equal to what is wanted (contract/lifecycle.md sections 7 and 8).
+"""The loops that make what runs equal to what is wanted (contract/lifecycle.md sections 7 and 8).
 
 A thread of its own goes through what needs attention, a few indices at a time: each few are decided in the
 server's loop, on the newest state, and others get their turns between them. A run ends when all that it decided
 is durable; then it asks for one auction of everything that needs a cell.
+
+Between the regular runs the presences are watched: when a cell is lost, or comes back while its instances are in
+doubt, a run begins at once, so that a replacement does not wait for the next regular one (reliability.md section 1).
 """
 
 import threading
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from typing import TypeVar
 
 from diego.bbs.core.convergence import (
@@ -67,12 +70,22 @@ class Run:
 class Convergence:
     """Runs of convergence over one BBS's state."""
 
-    def __init__(self, service: Service, limits: TaskLimits, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        service: Service,
+        limits: TaskLimits,
+        stopping: threading.Event,
+        active: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`active`: whether this BBS may act; no database holds it back from asking cells to stop something."""
         self._service = service
+        self._active = active
         self._context = service.context
         self._memory = service.context.memory
         self._limits = limits
         self._stopping = stopping
+        self._running = threading.Lock()
+        self._seen: frozenset[str] | None = None
         self._lrp_seconds = metrics.histogram("bbs_convergence_lrp_seconds", "How long a run over LRPs took")
         self._task_seconds = metrics.histogram(
             "bbs_convergence_task_seconds", "How long a run over tasks took"
@@ -82,13 +95,40 @@ class Convergence:
 
     def run_once(self) -> None:
         """One run over everything; without an answer from Locket nothing is decided."""
+        if not self._active():
+            log.info("convergence-not-active")
+            return
+        cells = self._present()
+        if cells is None:
+            return
+        with self._running:
+            self._seen = cells
+            self._converge_lrps(cells)
+            self._converge_tasks(cells)
+
+    def watch_cells(self) -> None:
+        """Look whether a cell was lost or is back, and run at once if that matters."""
+        if not self._active():
+            return
+        cells = self._present()
+        if cells is None:
+            return
+        before, self._seen = self._seen, cells
+        if before is None:
+            return
+        lost, came = before - cells, cells - before
+        if lost or (came and self._memory.actual.suspect):
+            log.info("cells-changed", lost=sorted(lost), came=sorted(came))
+            with self._running:
+                self._converge_lrps(cells)
+                self._converge_tasks(cells)
+
+    def _present(self) -> frozenset[str] | None:
         try:
-            cells = frozenset(cell.cell_id for cell in self._context.cells.all())
+            return frozenset(cell.cell_id for cell in self._context.cells.all())
         except BbsError as error:
             log.error("convergence-without-cells", error=error.message)
-            return
-        self._converge_lrps(cells)
-        self._converge_tasks(cells)
+            return None
 
     # ---- LRPs
 
@@ -229,7 +269,7 @@ class Convergence:
         while self._context.committer.waiting > WRITES_AHEAD:
             if self._stopping.wait(0.02):
                 return False
-        return not self._stopping.is_set()
+        return self._active() and not self._stopping.is_set()
 
 
 def _slices(items: Sequence[T]) -> list[Sequence[T]]:

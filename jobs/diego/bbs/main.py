@@ -31,6 +31,7 @@ from diego.runtime.process import Runtime
 
 LOCK_KEY = "bbs"
 LOCKET_SECONDS = 10.0
+WATCH_SECONDS = 1.0
 LAST_COMMIT_SECONDS = 0.7
 """How long a stopping BBS waits for what is on its way to the database."""
 
@@ -77,8 +78,6 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
         ),
     )
     service = Service(context, max_task_retries=config.max_task_retries)
-    convergence = Convergence(service, config.task_limits(), runtime.stopping)
-
     regained = threading.Event()
 
     def passive() -> None:
@@ -95,7 +94,12 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
         lost=runtime.end,
     )
     takeover = Takeover(runtime, holder, store, memory)
-    api = bbs_api(service, announcer, lambda: holder.held and not takeover.doubtful)
+
+    def active() -> bool:
+        return holder.held and not takeover.doubtful
+
+    api = bbs_api(service, announcer, active)
+    convergence = Convergence(service, config.task_limits(), runtime.stopping, active)
     measure(memory, announcer, holder)
 
     def activate() -> None:
@@ -110,6 +114,7 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
         runtime.background("unreadable", lambda: _delete_unreadable(context, loaded))
         runtime.background("reencryption", lambda: _reencrypt(store, runtime))
         loops.every(runtime, "convergence", config.converge_repeat_interval, convergence.run_once)
+        loops.every(runtime, "cells", WATCH_SECONDS, convergence.watch_cells)
         while not runtime.stopping.is_set():
             if regained.wait(0.5):
                 regained.clear()

@@ -28,7 +28,7 @@ OTHERS_THREADS = 32
 QUEUE_LIMIT = 20_000
 """Calls that may wait for a thread; convergence makes up for what is dropped."""
 
-AUCTION_PAUSE = 0.01
+AUCTION_PAUSE = 0.05
 """Seconds that requests for auctions gather while others come in close succession."""
 
 STARTS_IN_A_REQUEST = 5_000
@@ -88,6 +88,8 @@ class Cells:
     def __init__(self, locket: LocketClient, *, timeout: float) -> None:
         self._locket = locket
         self._timeout = timeout
+        self._read: dict[str, tuple[str, CellPresence]] = {}
+        """What was read of each presence the last time: they rarely change."""
 
     def all(self) -> list[CellPresence]:
         """Every presence whose value is a cell.
@@ -99,13 +101,19 @@ class Cells:
             resources = self._locket.fetch_all(PRESENCE, timeout=self._timeout)
         except LocketError as error:
             raise _locket_failed(error) from error
-        cells = []
+        read = self._read
+        found: dict[str, tuple[str, CellPresence]] = {}
         for resource in resources:
-            try:
-                cells.append(CellPresence.parse(resource.value))
-            except ValueError as error:
-                log.error("presence-unreadable", key=resource.key, error=str(error))
-        return cells
+            known = read.get(resource.key)
+            if known is None or known[0] != resource.value:
+                try:
+                    known = resource.value, CellPresence.parse(resource.value)
+                except ValueError as error:
+                    log.error("presence-unreadable", key=resource.key, error=str(error))
+                    continue
+            found[resource.key] = known
+        self._read = found
+        return [cell for _, cell in found.values()]
 
     def find(self, cell_id: str) -> CellPresence | None:
         """One cell, or None when it is not there.

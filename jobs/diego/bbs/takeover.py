@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from diego.bbs.memory import Memory
-from diego.bbs.store import Loaded, SchemaTooNew, Store, StoreUnavailable, UnknownKeyLabel
+from diego.bbs.store import Loaded, Store, StoreError, StoreUnavailable
 from diego.locket.client import LockHolder, State
 from diego.runtime.logs import get_logger
 from diego.runtime.process import Runtime
@@ -42,8 +42,11 @@ class Takeover:
         while self._holder.wait(stopping):
             began = time.monotonic()
             log.info("lock-held")
-            if not self._patiently(self._store.take_over):
-                return None
+            try:
+                if not self._patiently(self._store.take_over):
+                    return None
+            except StoreError as error:
+                self._runtime.end(error.text)
             while not self._holder.confirm():
                 if self._holder.state is State.LOST:
                     self._runtime.end("another BBS took the lock during the takeover")
@@ -51,7 +54,7 @@ class Takeover:
                     return None
             try:
                 loaded = self._load()
-            except (SchemaTooNew, UnknownKeyLabel) as error:
+            except StoreError as error:  # a newer schema, an unknown key, a missing table
                 self._runtime.end(error.text)
             if loaded is None:
                 return None

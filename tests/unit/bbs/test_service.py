@@ -351,6 +351,42 @@ class TestConvergence:
             assert bbs.instances.heard == ["actual_lrp_instance_changed", "actual_lrp_instance_created"]
 
 
+class TestCellsWatched:
+    def test_a_lost_cell_is_acted_upon_without_waiting_for_the_next_run(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+            start(bbs)
+            bbs.cells.names = {"cell", "other"}
+            bbs.convergence.watch_cells()
+            assert bbs.auctioneer.lrps == []
+
+            bbs.cells.names = {"other"}
+            bbs.convergence.watch_cells()
+
+            assert actual(bbs) == [(0, "RUNNING"), (0, "UNCLAIMED")]
+            assert bbs.auctioneer.lrps[0][0].indices == (0,)
+
+    def test_a_cell_that_is_back_has_its_instances_back_at_once(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+            start(bbs)
+            for names in ({"cell", "other"}, {"other"}, {"cell", "other"}):
+                bbs.cells.names = names
+                bbs.convergence.watch_cells()
+
+            assert actual(bbs) == [(0, "RUNNING")]
+
+    def test_a_new_cell_is_no_reason_to_run(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+            bbs.pass_time(31 * SECOND)
+            for names in ({"cell"}, {"cell", "new"}):
+                bbs.cells.names = names
+                bbs.convergence.watch_cells()
+
+            assert bbs.auctioneer.lrps == []
+
+
 class TestLists:
     def guids(self, bbs: ActiveBbs, **filters: Any) -> list[str]:
         request = desired_lrp_requests_pb2.DesiredLRPsRequest(**filters)
