@@ -7,6 +7,7 @@ from diego.cli.commands import (
     cells,
     desired_lrps,
     domains,
+    evacuation,
     events,
     locks,
     logs,
@@ -17,7 +18,10 @@ from diego.cli.commands import (
 )
 
 GROUPS: tuple[tuple[str, tuple[click.Command, ...]], ...] = (
-    ("Looking around", (status.status, cells.cells, cells.cell_states, domains.domains)),
+    (
+        "Looking around",
+        (status.status, cells.cells, cells.cell_states, evacuation.evacuation, domains.domains),
+    ),
     ("Running something", (run.run, logs.logs, events.events)),
     (
         "LRPs",
