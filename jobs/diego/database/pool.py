@@ -116,8 +116,7 @@ class Pool:
             kept = bool(self._idle)
             try:
                 with self.connection(deadline) as connection:
-                    connection.begin_work()
-                    result = work(connection)
+                    result = work(connection)  # its first statement begins the transaction
                     connection.commit_work()
                     return result
             except Deadlock:

@@ -84,7 +84,8 @@ class LocketServer:
         self._server = grpc.server(
             self._pool, handlers=[handlers], options=OPTIONS, maximum_concurrent_rpcs=MOST_CALLS
         )
-        self.port = self._server.add_secure_port(address, identity.credentials())
+        everywhere = "0.0.0.0" if address.startswith(":") else ""
+        self._server.add_secure_port(everywhere + address, identity.credentials())
 
     def start(self) -> None:
         self._server.start()

@@ -66,7 +66,7 @@ def test_an_older_refresh_answered_later_does_not_shorten_a_newer_one() -> None:
     assert holding.until == 117
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.data())
 def test_two_holders_never_count_on_one_lock_at_the_same_time(data: st.DataObject) -> None:
     """Locket frees a row a time to live after it took the last refresh; answers may be late, lost or never come."""
