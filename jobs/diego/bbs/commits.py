@@ -83,7 +83,7 @@ class Transaction:
     def actual(
         self, rows: Rows, changes: Sequence[Change], crash: Crash | None = None, trace_id: str = ""
     ) -> None:
-        """Changes to the records of one key, which are `rows` now."""
+        """Changes to the records of one key, which are `rows` now. The caller has made sure that they fit."""
         after: dict[Identity, ActualLRP | None] = {}
         for change in changes:
             if change.before is not None:
@@ -110,7 +110,7 @@ class Transaction:
             BbsError: a text is too long for its column. Nothing has happened.
         """
         for write in self.writes:
-            if not isinstance(write, PutDesired) and fits(write) is not None:
+            if isinstance(write, PutTask | PutDomain) and fits(write) is not None:
                 raise BbsError.invalid_request()
         self.answer = answer
         self.pending = pending or Pending()

@@ -78,9 +78,7 @@ class DesiredLRP:
             scheduling=list_entry(_scheduling(message).SerializeToString()),
             routing=list_entry(_routing(message).SerializeToString()),
             internal_routes=internal_routes(message.routes),
-            metric_tags=tuple(
-                sorted([(name, tag.static, tag.dynamic) for name, tag in message.metric_tags.items()])
-            ),
+            metric_tags=_metric_tags(message),
             update_strategy=message.update_strategy,
             layered=bool(message.image_layers),
         )
@@ -151,6 +149,11 @@ def varint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+def _metric_tags(message: desired_lrp_pb2.DesiredLRP) -> tuple[MetricTag, ...]:
+    tags = message.metric_tags
+    return tuple(sorted([(name, (tag := tags[name]).static, tag.dynamic) for name in tags]))
 
 
 def _scheduling(message: desired_lrp_pb2.DesiredLRP) -> desired_lrp_pb2.DesiredLRPSchedulingInfo:

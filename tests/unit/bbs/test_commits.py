@@ -148,6 +148,16 @@ def test_a_text_too_long_for_its_column_is_refused_before_anything_happens() -> 
         assert bbs.database.commits == 0
 
 
+def test_an_instance_whose_names_are_too_long_is_refused_as_well() -> None:
+    with active_bbs() as bbs:
+        too_long = a_start_request(availability_zone="z" * 256)
+
+        with pytest.raises(BbsError, match="the request received is invalid"):
+            bbs.ask(lambda: bbs.service.actual_lrps.start(too_long))
+
+        assert bbs.database.commits == 0
+
+
 def test_a_thousand_instances_become_visible_in_turns_and_are_answered_when_all_are_there() -> None:
     with active_bbs() as bbs:
         assert desire(bbs, instances=1000) == b""

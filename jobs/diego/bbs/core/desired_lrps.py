@@ -59,7 +59,7 @@ def create(message: desired_lrp_pb2.DesiredLRP, *, now: int, epoch: str) -> Desi
     message.ClearField("deprecated_start_timeout_s")
     message.modification_tag.epoch = epoch
     message.modification_tag.index = 0
-    return DesiredLRP.of(message, now)
+    return _fitting(DesiredLRP.of(message, now))
 
 
 def update(lrp: DesiredLRP, change: desired_lrp_pb2.DesiredLRPUpdate) -> DesiredLRP:
@@ -85,7 +85,13 @@ def update(lrp: DesiredLRP, change: desired_lrp_pb2.DesiredLRPUpdate) -> Desired
     validation.desired_lrp_columns(message)
     tag = ModificationTag(lrp.tag.epoch, lrp.tag.index).next()
     message.modification_tag.index = tag.index
-    return DesiredLRP.of(message, lrp.created_at)
+    return _fitting(DesiredLRP.of(message, lrp.created_at))
+
+
+def _fitting(lrp: DesiredLRP) -> DesiredLRP:
+    if len(lrp.served) > validation.LONG_BYTES:
+        raise BbsError.invalid_request()
+    return lrp
 
 
 def check_routes(routes: desired_lrp_pb2.ProtoRoutes) -> None:

@@ -118,6 +118,13 @@ def request_net_info(request: "_HasNetInfo") -> Findings:
     return _missing("address", request.actual_lrp_net_info.address)
 
 
+def lrp_columns(*names: str, net_info: bytes, texts: Iterable[str] = ()) -> None:
+    """Refuse what no column of an actual LRP takes."""
+    fits(*names)
+    if len(net_info) > LONG_BYTES or sum(map(len, texts)) > LONG_BYTES // 2:
+        raise BbsError.invalid_request()
+
+
 # Desired LRPs
 
 
@@ -170,7 +177,7 @@ def desired_lrp_columns(lrp: desired_lrp_pb2.DesiredLRP) -> None:
     """Refuse what no column takes."""
     fits(lrp.process_guid, lrp.domain, lrp.log_guid)
     fits(lrp.root_fs, characters=ROOTFS_CHARACTERS)
-    if sum(len(tag) + 4 for tag in lrp.PlacementTags) > TEXT_BYTES or lrp.ByteSize() > LONG_BYTES:
+    if sum(len(tag) + 4 for tag in lrp.PlacementTags) > TEXT_BYTES:
         raise BbsError.invalid_request()
 
 
@@ -261,7 +268,8 @@ def image_credentials(username: str, password: str) -> Findings:
 
 def metric_tags(tags: Mapping[str, metric_tags_pb2.MetricTagValue], metrics_guid: str) -> Findings:
     findings: Findings = []
-    for _, tag in sorted(tags.items()):
+    for name in tags:  # walking the items of such a map takes three times as long
+        tag = tags[name]
         dynamic = tag.dynamic in {1, 2}
         if bool(tag.static) == dynamic or (tag.dynamic and not dynamic):
             findings += [field("static"), field("dynamic")]

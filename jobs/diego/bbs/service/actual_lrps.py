@@ -100,6 +100,7 @@ class ActualLRPService:
         validation.refuse(findings + validation.request_instance_key(asked))
         rows = self._memory.newest_rows(asked.process_guid, asked.index)
         instance = _instance(asked.actual_lrp_instance_key)
+        validation.fits(*instance)
         return self._carry_out(rows, lifecycle.claim(rows, instance, now=self._context.now()))
 
     def start(self, asked: actual_lrp_requests_pb2.StartActualLRPRequest, *, old: bool = False) -> Answer:
@@ -342,14 +343,25 @@ def _instance(key: actual_lrp_pb2.ActualLRPInstanceKey) -> Instance:
 def _started(asked: StartLike, *, old: bool) -> Started:
     """What a cell tells, in our words."""
     key = asked.actual_lrp_key
-    net_info = asked.actual_lrp_net_info
-    net_info.DiscardUnknownFields()
+    instance = _instance(asked.actual_lrp_instance_key)
+    asked.actual_lrp_net_info.DiscardUnknownFields()
+    net_info = asked.actual_lrp_net_info.SerializeToString(deterministic=True)
+    routes = _routes(asked, old=old)
+    tags = {} if old else dict(asked.metric_tags) or None
+    validation.lrp_columns(
+        key.process_guid,
+        key.domain,
+        *instance,
+        asked.availability_zone,
+        net_info=net_info,
+        texts=(*(routes or ()), *(tags or {}), *(tags or {}).values()),
+    )
     return Started(
         key=Key(key.process_guid, key.index, key.domain),
-        instance=_instance(asked.actual_lrp_instance_key),
-        net_info=net_info.SerializeToString(deterministic=True),
-        internal_routes=_routes(asked, old=old),
-        metric_tags={} if old else dict(asked.metric_tags) or None,
+        instance=instance,
+        net_info=net_info,
+        internal_routes=routes,
+        metric_tags=tags,
         routable=asked.Routable if asked.HasField("Routable") else True,
         availability_zone=asked.availability_zone,
     )
