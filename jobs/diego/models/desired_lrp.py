@@ -33,7 +33,8 @@ class DesiredLRP:
     Attributes:
         served: the message as list and get tell it, framed as an entry of field 2 (tag, length, bytes), with
             metrics guid and source id completed from each other (contract/bbs-api.md section 3). It always
-            has `routes` and `modification_tag`, no unknown fields, and no port twice.
+            has `routes` and `modification_tag`, no unknown fields, and no port twice. Equal messages have
+            equal bytes, here and in the short forms.
         completed: how many bytes at the end of `served` are not stored but only told.
         scheduling, routing: the two short forms, framed in the same way.
         internal_routes: the host names of the `internal-router` entry; None without such an entry.
@@ -73,10 +74,10 @@ class DesiredLRP:
             instances=message.instances,
             tag=ModificationTag(message.modification_tag.epoch, message.modification_tag.index),
             created_at=created_at,
-            served=list_entry(message.SerializeToString() + completion),
+            served=list_entry(message.SerializeToString(deterministic=True) + completion),
             completed=len(completion),
-            scheduling=list_entry(_scheduling(message).SerializeToString()),
-            routing=list_entry(_routing(message).SerializeToString()),
+            scheduling=list_entry(_scheduling(message).SerializeToString(deterministic=True)),
+            routing=list_entry(_routing(message).SerializeToString(deterministic=True)),
             internal_routes=internal_routes(message.routes),
             metric_tags=_metric_tags(message),
             update_strategy=message.update_strategy,

@@ -18,7 +18,7 @@ def test_an_actual_lrp_always_tells_keys_net_info_tag_and_routable() -> None:
     message = unclaimed().message()
 
     for name in ("actual_lrp_key", "actual_lrp_instance_key", "actual_lrp_net_info", "modification_tag"):
-        assert message.HasField(name)  # type: ignore[arg-type]  # the stubs want each name as a literal
+        assert message.HasField(name)
     assert message.HasField("routable")
     assert not message.routable
 
