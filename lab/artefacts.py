@@ -21,6 +21,16 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 VENV = CHECKOUT / ".venv"
 HOSTS_TXT = CHECKOUT / "requirements/hosts.txt"
 
+HOSTS_PYTHON = "3.11"
+"""The minor version of the hosts' Python: it decides which wheels fit."""
+HOSTS_PLATFORM = (
+    *("--python-version", HOSTS_PYTHON, "--implementation", "cp"),
+    *("--abi", "cp311", "--abi", "abi3", "--abi", "none"),
+    *("--platform", "manylinux_2_28_x86_64", "--platform", "manylinux2014_x86_64"),
+    *("--platform", "manylinux_2_17_x86_64"),
+)
+"""What pip is told when the controller's Python or system is another one than the hosts'."""
+
 BASE_PACKAGES = (
     # what makes it a machine that Ansible can be pointed at
     *(
@@ -161,15 +171,19 @@ def stack(cache: Cache) -> Artefact:
 
 
 def wheelhouse(cache: Cache) -> Artefact:
-    """The hosts' locked Python packages as wheels, fetched by the same Python version that the hosts have."""
+    """The hosts' locked Python packages as wheels that fit the hosts, whatever the controller is."""
+    here = run(
+        VENV / "bin/python", "-c", "import platform as p; print(p.system(), p.machine(), p.python_version())"
+    )
+    alike = here.startswith(f"Linux x86_64 {HOSTS_PYTHON}.")
 
     def make(directory: Path) -> None:
-        words = [VENV / "bin/python", "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        words += ["--require-hashes", "--only-binary=:all:", "--no-deps", "-r", HOSTS_TXT]
-        run_logged("fetching the wheels", [*words, "--dest", directory], cache.log("wheelhouse"))
+        words: list[object] = [VENV / "bin/python", "-m", "pip", "download", "--quiet"]
+        words += ["--disable-pip-version-check", "--require-hashes", "--only-binary=:all:", "--no-deps"]
+        words += [*(() if alike else HOSTS_PLATFORM), "-r", HOSTS_TXT, "--dest", directory]
+        run_logged("fetching the wheels", words, cache.log("wheelhouse"))
 
-    version = ".".join(platform.python_version_tuple()[:2])
-    parts = {"locked": HOSTS_TXT.read_text(), "python": version, "machine": platform.machine()}
+    parts = {"locked": HOSTS_TXT.read_text(), "python": HOSTS_PYTHON, "platform": "linux x86_64"}
     return Artefact("wheelhouse", parts, make, takes="10 s")
 
 

@@ -207,6 +207,8 @@ class Labs:
             remove(group)
         if lab.directory.exists():
             shutil.rmtree(lab.directory)
+        if left := [*network.left_of(lab), *(str(group) for group in groups if group.exists())]:
+            raise LabError(f"the lab {lab.name} is down, but this is left of it: {', '.join(left)}")
 
     def layers_in_use(self) -> set[Path]:
         """What living and sleeping labs stand on, as paths of artefacts' contents."""

@@ -101,3 +101,12 @@ def clear(lab: Lab) -> None:
     for name in NAMESPACES.glob(f"{lab.link_prefix}*"):
         succeeds("ip", "netns", "del", name.name)
     remove_bridge(lab)
+
+
+def left_of(lab: Lab) -> list[str]:
+    """What is still there of the lab's network, by name."""
+    links = [link.name for link in LINKS.glob(f"{lab.link_prefix}*")]
+    bridge = [lab.bridge] if (LINKS / lab.bridge).exists() else []
+    namespaces = [str(name) for name in NAMESPACES.glob(f"{lab.link_prefix}*")]
+    table = [f"table ip {lab.table}"] if succeeds("nft", "list", "table", "ip", lab.table) else []
+    return links + bridge + namespaces + table
