@@ -68,6 +68,7 @@ def test_what_is_no_state_is_refused(body: bytes) -> None:
     [
         ("preloaded:cflinuxfs4", ("preloaded", "cflinuxfs4")),
         ("preloaded+layer:cflinuxfs4?layer=x", ("preloaded+layer", "cflinuxfs4")),
+        ("PreLoaded:cflinuxfs4", ("preloaded", "cflinuxfs4")),
         ("DOCKER:///a/b#v1", ("docker", "")),
         ("docker://host:5000/a", ("docker", "")),
         ("docker://ho st/a", None),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diego.auctioneer.core import failures
 from diego.auctioneer.core.cells import CellState
 from diego.auctioneer.core.placement import schedule
 from diego.auctioneer.core.scoring import Policy
@@ -97,11 +98,29 @@ def test_proxy_memory_of_earlier_placements_is_left_for_the_cell_to_count() -> N
     assert placed([cell], [an_lrp("x"), an_lrp("y")]) == {"cell-a": 2}
 
 
+def test_instances_on_cells_that_may_not_run_the_new_one_do_not_draw_it_there() -> None:
+    cells = [
+        a_cell("a", rootfs_providers={}, processes={"web": 1}),
+        a_cell("b", available=resources(memory_mb=100)),
+        a_cell("c", available=resources(memory_mb=100)),
+    ]
+
+    assert refusal(cells, an_lrp()) == "insufficient resources: memory"
+
+
 def test_packing_fills_cells_by_their_deployment_index() -> None:
     cells = [a_cell("a", cell_index=7), a_cell("b", cell_index=3)]
     policy = Policy(bin_pack_first_fit_weight=1.0, starting_container_weight=0)
 
     assert placed(cells, [an_lrp("x"), an_lrp("y")], policy) == {"b": 2}
+
+
+def test_packing_holds_among_cells_that_have_the_process_already() -> None:
+    full = [a_cell(f"full-{n}", cell_index=n, available=resources(memory_mb=0)) for n in (1, 2, 3)]
+    low = a_cell("low", cell_index=0, available=resources(memory_mb=500), processes={"web": 1})
+    high = a_cell("high", cell_index=4, processes={"web": 1})
+
+    assert placed([*full, low, high], [an_lrp()], Policy(bin_pack_first_fit_weight=1.0)) == {"low": 1}
 
 
 # ---- why not
@@ -121,6 +140,12 @@ def test_no_cell_at_all() -> None:
 )
 def test_the_refusal_names_what_every_cell_lacks(lacking: dict[str, int], text: str) -> None:
     assert refusal([a_cell("a", available=resources(**lacking))], an_lrp()) == text
+
+
+def test_what_is_lacking_is_told_in_alphabetical_order() -> None:
+    text = failures.insufficient_resources(["memory", "containers", "disk"])
+
+    assert text == "insufficient resources: containers, disk, memory"
 
 
 def test_what_only_some_cells_lack_is_not_named() -> None:
@@ -254,12 +279,18 @@ POLICIES = st.builds(
 
 
 @settings(max_examples=80, deadline=None)
-@given(cells=cell_states(), starts=STARTS, policy=POLICIES, own_heap_from=st.sampled_from((0, 1, 48)))
+@given(
+    cells=cell_states(),
+    starts=STARTS,
+    policy=POLICIES,
+    own_heap=st.sampled_from(((0, 0.5), (1, 9.0), (48, 9.0))),
+)
 def test_every_placement_is_the_one_that_visiting_every_cell_finds(
-    cells: list[CellState], starts: list[Start], policy: Policy, own_heap_from: int
+    cells: list[CellState], starts: list[Start], policy: Policy, own_heap: tuple[int, float]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("diego.auctioneer.core.placement.OWN_HEAP_FROM", own_heap_from)
+        patch.setattr("diego.auctioneer.core.placement.OWN_HEAP_FROM", own_heap[0])
+        patch.setattr("diego.auctioneer.core.placement.OWN_HEAP_SHARE", own_heap[1])
         outcome = schedule(cells, starts, policy)
 
     expected = naive_schedule(cells, starts, policy)

@@ -34,7 +34,8 @@ from diego.auctioneer.core.scoring import (
 from diego.auctioneer.core.starts import LRPStart, Start, key_of
 
 OWN_HEAP_FROM = 48
-"""Rooms of a zone that a process may be in before it gets a heap of its own there; of a small zone half of them."""
+OWN_HEAP_SHARE = 0.5
+"""A process gets a heap of its own in a zone when it is in more rooms there, or in more than this share of them."""
 
 _REASONS = {
     Stage.ROOTFS: "rootfs",
@@ -127,7 +128,7 @@ class Market:
     def best_in(self, zone: Zone, rooms: list[Room], guid: str) -> Scored | None:
         """The best room of a zone for one more instance of the process."""
         holding = zone.holding.get(guid, _NOWHERE)
-        if len(holding) > OWN_HEAP_FROM or 2 * len(holding) > len(rooms):
+        if len(holding) > OWN_HEAP_FROM or len(holding) > OWN_HEAP_SHARE * len(rooms):
             return self._own_candidates(zone, rooms, guid).best()
         shared = self._shared.get(zone.name)
         if shared is None:
