@@ -20,6 +20,7 @@ V1_NEEDED = frozenset(["cpu", "memory", "devices", "pids", "freezer"])
 V2_NEEDED = frozenset(["cpu", "memory", "pids"])
 SYSTEMD = "name=systemd"
 EMPTY_WITHIN = 10.0
+BORN_WITHIN = 5.0
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,17 @@ class Cgroups:
     def set_aside(self, host: HostIdentity, process: int) -> None:
         """Version 2: move the process outside the host's namespaces out of the host's own group.
 
-        A group with processes of its own cannot hand its controllers to those below it.
+        A group with processes of its own cannot hand its controllers to those below it. The host's first process is
+        awaited: only when it is there has the namespace been made whose root is the host's group.
         """
-        if self.version == 2:
-            aside = self.hierarchies[0].mounted / host.lab.cgroup / f"{host.name}.outside"
-            aside.mkdir(exist_ok=True)
-            (aside / "cgroup.procs").write_text(str(process))
+        if self.version != 2:
+            return
+        deadline = time.monotonic() + BORN_WITHIN
+        while self.processes(self.of_host(host)) <= {process} and time.monotonic() < deadline:
+            time.sleep(0.01)
+        aside = self.hierarchies[0].mounted / host.lab.cgroup / f"{host.name}.outside"
+        aside.mkdir(exist_ok=True)
+        (aside / "cgroup.procs").write_text(str(process))
 
     def inside(self) -> str:
         """Shell lines of a host's init that mount its groups at $R/sys/fs/cgroup."""
