@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.identity import LabError
+from lab.mounts import unmount_below
 from lab.shell import tell
 
 KEPT_OF_A_KIND = 2
@@ -174,4 +175,5 @@ def _content(path: Path) -> str:
 
 def _remove(top: Path) -> None:
     if top.exists():
+        unmount_below(top)  # a run that was cut while it made something leaves its mounts
         shutil.rmtree(top)

@@ -13,6 +13,7 @@ from lab.cache import Cache
 from lab.cgroups import Cgroups, remove
 from lab.host import Host, make_key, make_loop_nodes
 from lab.identity import Lab, LabError, state_directory
+from lab.mounts import unmount_below
 from lab.shell import run, run_logged, side_by_side, tell
 from lab.topology import hosts_of
 
@@ -200,8 +201,7 @@ class Labs:
         for link in network.LINKS.glob(f"{lab.link_prefix}*"):
             run("ip", "link", "del", link.name)  # cables before processes, as in a power cut
         self.cgroups.kill(groups)
-        for mount in mounts_below(lab.directory):
-            run("umount", mount)
+        unmount_below(lab.directory)
         network.clear(lab)
         for group in groups:
             remove(group)
@@ -232,13 +232,6 @@ def locked(lab: Lab) -> Iterator[None]:
         except BlockingIOError:
             raise LabError(f"another command is at work on the lab {lab.name}") from None
         yield
-
-
-def mounts_below(directory: Path) -> list[str]:
-    """Mount points below a directory, the innermost first."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    points = [line.split(" ")[4] for line in lines]
-    return [point for point in reversed(points) if Path(point).is_relative_to(directory)]
 
 
 def _refuse_overlay(directory: Path) -> None:
