@@ -38,7 +38,7 @@ def test_actual_lrps_answer_as_recorded(tmp_path: Path, database: Database, pki:
         tally = play(stage, "bbs-actual-lrps")
 
     verdict(tally)
-    assert (tally.exchanges, tally.calls) == (113, 10)
+    assert (tally.exchanges, tally.calls, tally.events.total()) == (113, 10, 188)
 
 
 def test_tasks_answer_as_recorded(tmp_path: Path, database: Database, pki: Path) -> None:
@@ -46,7 +46,7 @@ def test_tasks_answer_as_recorded(tmp_path: Path, database: Database, pki: Path)
         tally = play(stage, "bbs-tasks")
 
     verdict(tally)
-    assert (tally.exchanges, tally.calls) == (135, 20)
+    assert (tally.exchanges, tally.calls, tally.events.total()) == (135, 20, 94)
 
 
 def test_evacuations_answer_as_recorded(tmp_path: Path, database: Database, pki: Path) -> None:
@@ -54,4 +54,4 @@ def test_evacuations_answer_as_recorded(tmp_path: Path, database: Database, pki:
         tally = play(stage, "bbs-evacuation")
 
     verdict(tally)
-    assert (tally.exchanges, tally.calls) == (64, 11)
+    assert (tally.exchanges, tally.calls, tally.events.total()) == (64, 11, 213)

@@ -151,4 +151,4 @@ def test_convergence_does_as_recorded(tmp_path: Path, database: Database, pki: P
         tally = play(stage)
 
     verdict(tally)
-    assert (tally.exchanges, tally.calls) == (47, 144)
+    assert (tally.exchanges, tally.calls, tally.events.total()) == (47, 144, 434)

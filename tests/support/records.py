@@ -155,9 +155,7 @@ def an_lrp_key(index: int = 0) -> actual_lrp_pb2.ActualLRPKey:
 
 
 def an_instance_key(instance: Instance = HERE) -> actual_lrp_pb2.ActualLRPInstanceKey:
-    return actual_lrp_pb2.ActualLRPInstanceKey(
-        instance_guid=instance.instance_guid, cell_id=instance.cell_id
-    )
+    return actual_lrp_pb2.ActualLRPInstanceKey(instance_guid=instance.instance_guid, cell_id=instance.cell_id)
 
 
 def a_start_request(
