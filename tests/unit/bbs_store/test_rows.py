@@ -141,6 +141,7 @@ def test_an_actual_lrp_comes_back_whole(lrp: Any) -> None:
         ("internal_routes", "x"),
         ("metric_tags", KEYS.encrypt(b"7")),
     ],
+    ids=["net-info", "state", "internal-routes", "metric-tags"],
 )
 def test_an_unreadable_actual_lrp_is_known_by_its_identity(column: str, value: str) -> None:
     columns = dict(zip(rows.ACTUAL_COLUMNS, rows.actual_columns(an_actual_lrp(), KEYS), strict=True))
