@@ -45,6 +45,7 @@ def test_text_of_an_older_key_is_read_and_told_from_the_current() -> None:
         "02" + base64.b64encode(b"\x03ol").decode(),
         OLD.encrypt(b"x")[:-8] + "AAAAAA==",
     ],
+    ids=["empty", "short", "other-encoding", "no-text", "no-base64", "label-cut", "tag-wrong"],
 )
 def test_what_is_not_such_a_text_is_undecodable(text: str) -> None:
     with pytest.raises(Undecodable):
