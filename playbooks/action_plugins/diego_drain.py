@@ -24,7 +24,7 @@ LOST_CONNECTION_PAUSE = 5.0
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
-    """Arguments: `job`, `deadline` in seconds, and `action` and `hash` as the protocol names them."""
+    """Arguments: `job`, `deadline` in seconds, `action` and `hash` as the protocol names them, `root` of the jobs."""
 
     _requires_connection = True
     _supports_check_mode = True
@@ -45,11 +45,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
                     "choices": ["hash_new", "hash_changed", "hash_unchanged"],
                     "default": "hash_unchanged",
                 },
+                "root": {"type": "str", "default": "/var/vcap"},
             }
         )
         result: dict[str, Any] = super().run(tmp, task_vars)
         if self._task.check_mode:
             return {**result, "skipped": True, "msg": "a drain has no dry run"}
+        self.root = arguments["root"]
         self.host = (task_vars or {}).get("inventory_hostname", "")
         self.said: list[str] = []
         begun = time.monotonic()
@@ -74,13 +76,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
 
     def _call(self, job: str, words: list[str], *, first: bool) -> float:
         """One call of the script: the number that it says. What it tells goes to the screen and the job's log."""
-        script = shlex.join([f"/var/vcap/jobs/{job}/bin/drain", *words])
-        log = f"/var/vcap/sys/log/{job}/drain"
+        script = shlex.join([f"{self.root}/jobs/{job}/bin/drain", *words])
+        log = shlex.quote(f"{self.root}/sys/log/{job}/drain")
         command = (
             f"{script} 2> {log}.err; status=$?; cat {log}.err {'>' if first else '>>'} {log}.log; "
             f"cat {log}.err >&2; rm {log}.err; exit $status"
         )
-        done = self._low_level_execute_command(command)
+        # with something to read it gets no terminal, which would mix its outputs
+        done = self._low_level_execute_command(command, in_data=b"\n")
         for line in done["stderr"].splitlines():
             told = TIME.sub("", line.strip())
             if told and told != self._last():

@@ -74,6 +74,7 @@ def progress(**more: Any) -> dict[str, Any]:
         ),
         ([EVACUATING, row(state="CLAIMED")], "its replacement to start on cell-2, for 1m"),
         ([EVACUATING, row()], "its end: its replacement runs on cell-2"),
+        ([row()], "its end: its replacement runs on cell-2"),
         (
             [EVACUATING, row(state="CRASHED", instance="", crash_count=3, crash_reason="exit 1")],
             "its end: its replacement crashed 3 times: exit 1",

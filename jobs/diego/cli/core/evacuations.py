@@ -84,9 +84,9 @@ def _instance_waits_for(one: Mapping[str, Any], rows: Sequence[ActualLRP], now: 
         (row for row in rows if row.actual_lrp_instance_key.instance_guid == one["instance_guid"]), None
     )
     ordinary = next((row for row in rows if row.presence == ActualLRP.ORDINARY), None)
-    if mine is None:
+    if mine is None and (ordinary is None or ordinary.state != "RUNNING"):
         return "its end: the BBS has no record of it"
-    if mine.presence == ActualLRP.ORDINARY:
+    if mine is not None and mine.presence == ActualLRP.ORDINARY:
         return "its turn: the BBS keeps it until the other instances of its LRP run"
     if ordinary is None:
         return "its end: nobody wants it any more"

@@ -79,7 +79,7 @@ def next_step(look: Look, *, asked: bool, waited: float) -> Next:
     if look.remembered is not None and look.remembered.fault:
         left = ", ".join(look.remembered.left)
         return Next(Step.FAILED, f"{look.remembered.fault}: {left}")
-    return Next(Step.DONE)
+    return Next(Step.DONE, "the cell is empty, and its rep has ended")
 
 
 def told(progress: Mapping[str, Any]) -> str:
