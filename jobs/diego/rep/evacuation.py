@@ -176,8 +176,9 @@ class Evacuator:
     async def _end(self, evacuation: Evacuation) -> None:
         clock = asyncio.get_running_loop().time
         end = clock() + cleanup_seconds(self.timing.grace, self.timing.reload)
-        await self._remember(evacuation)
         guids = [container.guid for container in self.executor.containers()]
+        evacuation = replace(evacuation, cut_off=tuple(dict.fromkeys((*evacuation.cut_off, *guids))))
+        await self._remember(evacuation)
         log.info("evacuation.ending", containers=len(guids))
         for guid in guids:
             self.executor.say(guid, reached_timeout(self.cell_id, guid))

@@ -57,6 +57,15 @@ def test_a_failure_names_what_could_not_be_deleted() -> None:
     assert following.why == "failed-to-cleanup-all-containers: a, b"
 
 
+def test_those_that_could_not_be_moved_are_counted() -> None:
+    over = Evacuation(began=1.0, boot="b", phase=Phase.OVER, cut_off=("a", "b"))
+
+    following = next_step(Look(False, Program.LET_GO, remembered=over), asked=True, waited=0.0)
+
+    assert following.step is Step.DONE
+    assert following.why.endswith("; 2 containers could not be moved in time")
+
+
 @given(st.booleans(), st.sampled_from(Program), st.sampled_from([None, UNDER_WAY, OVER, FAULTY]))
 def test_a_rep_that_supervisor_keeps_up_or_that_answers_is_never_done(
     answers: bool, program: Program, remembered: Evacuation | None

@@ -118,6 +118,7 @@ def test_time_that_ran_out_while_no_rep_lived_begins_anew() -> None:
         phase=st.sampled_from(Phase),
         fault=st.text(),
         left=st.lists(st.text()).map(tuple),
+        cut_off=st.lists(st.text()).map(tuple),
     ),
     st.floats(0, 4e9),
 )
@@ -459,6 +460,7 @@ def test_when_the_time_is_up_the_rest_is_deleted_with_a_word_in_its_log(scene: S
     assert scene.said() == [REQUESTING, REACHED]
     assert scene.bench.garden.made == {}
     assert scene.happened[2:] == ["evacuated"]
+    assert scene.remembered().cut_off == ("instance",)
     assert scene.bbs.names()[-1] == "remove_evacuating_actual_lrp"
     assert carrying_out._STRANDED._value.get() == 1  # as /metrics would show it
 

@@ -79,7 +79,9 @@ def next_step(look: Look, *, asked: bool, waited: float) -> Next:
     if look.remembered is not None and look.remembered.fault:
         left = ", ".join(look.remembered.left)
         return Next(Step.FAILED, f"{look.remembered.fault}: {left}")
-    return Next(Step.DONE, "the cell is empty, and its rep has ended")
+    cut_off = len(look.remembered.cut_off) if look.remembered is not None else 0
+    late = f"; {counted(cut_off, 'container')} could not be moved in time" if cut_off else ""
+    return Next(Step.DONE, f"the cell is empty, and its rep has ended{late}")
 
 
 def told(progress: Mapping[str, Any]) -> str:

@@ -46,7 +46,8 @@ class Phase(StrEnum):
 class Evacuation:
     """How far it is. `began` is in seconds since the epoch; `boot` names the host's boot that it began in.
 
-    Of one that is over, `fault` says why it did not end as it should, and `left` which containers stayed.
+    When the time was up, `cut_off` are the containers that were still there. Of one that is over, `fault` says why
+    it did not end as it should, and `left` which containers stayed.
     """
 
     began: float
@@ -54,6 +55,7 @@ class Evacuation:
     phase: Phase = Phase.EVACUATING
     fault: str = ""
     left: tuple[str, ...] = ()
+    cut_off: tuple[str, ...] = ()
 
 
 class BadEvacuation(ValueError):
@@ -74,6 +76,7 @@ def decode(text: bytes) -> Evacuation:
             phase=Phase(found["phase"]),
             fault=str(found["fault"]),
             left=tuple(str(guid) for guid in found["left"]),
+            cut_off=tuple(str(guid) for guid in found["cut_off"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadEvacuation(f"{type(error).__name__}: {error}") from error
