@@ -162,6 +162,22 @@ class TestRow7SuspectOrphans:
     def test_but_not_when_its_domain_has_expired(self) -> None:
         assert converge(rows(suspect(cell_id=GONE)), None, listed=False).units == []
 
+    def test_one_of_an_index_that_is_too_many_goes_when_its_cell_cannot_be_asked(self) -> None:
+        """Found by a generated history: scaled down while its cell was away, it stayed for ever."""
+        doubtful = suspect(index=3, cell_id=GONE)
+
+        decision = converge(rows(doubtful), a_desired_lrp(instances=3), Key(KEY.process_guid, 3, KEY.domain))
+
+        assert decision.units == [(Change(doubtful, None),)]
+
+    def test_but_not_in_a_domain_that_is_not_fresh(self) -> None:
+        key = Key(KEY.process_guid, 3, KEY.domain)
+
+        assert (
+            converge(rows(suspect(index=3, cell_id=GONE)), a_desired_lrp(instances=3), key, fresh=False).units
+            == []
+        )
+
 
 class TestRow8SuspectReplaced:
     def test_a_suspect_record_ends_once_its_replacement_runs(self) -> None:

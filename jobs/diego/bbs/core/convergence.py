@@ -95,8 +95,14 @@ def _suspect(rows: Rows, desired: DesiredLRP | None, around: Circumstances, deci
     if row is None:
         return rows
     orphan = desired is None and around.listed  # 7
+    surplus = (  # nobody wants the index any more, and its cell is not there to be asked to stop it
+        desired is not None
+        and row.index >= desired.instances
+        and around.fresh
+        and row.cell_id not in around.cells
+    )
     replaced = row.state is RUNNING and rows.ordinary is not None and rows.ordinary.state is RUNNING  # 8
-    if orphan or replaced:
+    if orphan or surplus or replaced:
         decision.units.append((Change(row, None),))
         return replace(rows, suspect=None)
     if row.cell_id not in around.cells:
