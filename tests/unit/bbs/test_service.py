@@ -242,7 +242,8 @@ class TestTasks:
 
             self.complete(bbs)
 
-            until(lambda: self.state(bbs) is None)
+            until(lambda: "task_removed" in bbs.tasks.heard)
+            assert self.state(bbs) is None
             assert bbs.callbacks.told == [("task", URL)]
             assert bbs.tasks.heard == ["task_changed", "task_changed", "task_removed"]
             assert not any(isinstance(write, PutTask) for write in bbs.database.puts.values())
