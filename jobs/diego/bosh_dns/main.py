@@ -48,10 +48,12 @@ class Names:
     def begin(self) -> None:
         """Have every name there before anybody was asked; files of an earlier run know more, and stay."""
         if self._directory.missing([name.name for name in self._config.names]):
-            self.write()
+            self._write({})  # an instance that was not looked at counts as healthy
 
     def write(self) -> None:
-        health = self.health
+        self._write(self.health)
+
+    def _write(self, health: dict[str, bool]) -> None:
         files = {name.name: hosts_file(name, self._config.instances, health) for name in self._config.names}
         with self._lock:
             changed = self._directory.write(files)
