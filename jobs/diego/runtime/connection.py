@@ -108,6 +108,7 @@ class Connection(asyncio.Protocol):
         self._queue: deque[Request] = deque()
         self._current: Request | None = None
         self._head_read = 0
+        self._head_begins_with = 0
         self._in_head = False
         self._paused = False
         self._discarding = False
@@ -245,6 +246,9 @@ class Connection(asyncio.Protocol):
 
     def _parse(self, data: bytes) -> None:
         self._head_read += len(data)
+        # a head that begins this read is counted from its first byte; where one begins behind another request, the
+        # parser does not say, so it is counted from the next read on
+        self._head_begins_with = len(data) if self._request is None else 0
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -267,7 +271,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._request = Request()
         self._in_head = True
-        self._head_read = 0
+        self._head_read, self._head_begins_with = self._head_begins_with, 0
         if self._current is None:
             self._expire_in(self._limits.header)
 

@@ -393,6 +393,12 @@ def test_a_head_above_64_kilobytes_is_refused(client: RawClient) -> None:
     assert client.answer().status == 431
 
 
+def test_a_head_above_64_kilobytes_is_refused_though_it_comes_in_one_piece(client: RawClient) -> None:
+    client.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nX-Filler: " + b"x" * 66_000)
+
+    assert client.answer().status == 431
+
+
 def test_many_small_header_lines_above_64_kilobytes_are_refused(client: RawClient) -> None:
     client.send(b"POST /echo HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 15000 + b"\r\n")
 
