@@ -28,7 +28,7 @@ from support.auctioneer import AuctioneerProcess
 from support.bbs import BbsProcess
 from support.cells import Exchange, StandInCell, hands_back, stand_in_cell
 from support.mariadb import Database
-from support.worker import free_port
+from support.worker import free_port, until
 
 pytestmark = pytest.mark.database
 
@@ -99,6 +99,14 @@ def set_up(stage: Stage, scenario: dict[str, Any]) -> None:
     if scenario["name"].startswith("no cells at all"):
         for cell in stage.cells.values():
             stage.locket.release(cell.cell_id, "owner")
+        # the BBS converges when it notices, and would auction what is desired meanwhile a second time
+        gone = {cell.cell_id for cell in stage.cells.values()}
+        until(
+            lambda: (
+                gone
+                <= {name for line in stage.bbs.lines("bbs.cells-changed") for name in line["data"]["lost"]}
+            )
+        )
     for name, cell in stage.cells.items():
         cell.says()
         cell.state_delay = 0.0
