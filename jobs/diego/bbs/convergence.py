@@ -5,7 +5,8 @@ server's loop, on the newest state, and others get their turns between them. A r
 is durable; then it asks for one auction of everything that needs a cell.
 
 Between the regular runs the presences are watched: when a cell is lost, or comes back while its instances are in
-doubt, a run begins at once, so that a replacement does not wait for the next regular one (reliability.md section 1).
+doubt, what that cell has is looked at once, so that a replacement does not wait for the next regular run
+(reliability.md section 1). Nothing else is: what merely waits for a cell is put to auction again by regular runs only.
 """
 
 import threading
@@ -40,9 +41,13 @@ T = TypeVar("T")
 
 
 class Run:
-    """One run: what it has begun and not yet seen durable, and what it wants started."""
+    """One run: what it has begun and not yet seen durable, and what it wants started.
 
-    def __init__(self) -> None:
+    `only_changed`: an index is started only where its records are changed.
+    """
+
+    def __init__(self, *, only_changed: bool = False) -> None:
+        self.only_changed = only_changed
         self.starts: dict[str, list[int]] = {}
         self.pending_tasks: list[Task] = []
         self._open = 0
@@ -120,8 +125,7 @@ class Convergence:
         if lost or (came and self._memory.actual.suspect):
             log.info("cells-changed", lost=sorted(lost), came=sorted(came))
             with self._running:
-                self._converge_lrps(cells)
-                self._converge_tasks(cells)
+                self._repair(cells)
 
     def _present(self) -> frozenset[str] | None:
         try:
@@ -129,6 +133,23 @@ class Convergence:
         except BbsError as error:
             log.error("convergence-without-cells", error=error.message)
             return None
+
+    def _repair(self, cells: Set[str]) -> None:
+        """What only the change of cells asks for: their instances and their tasks."""
+        run = Run(only_changed=True)
+        call = self._context.runtime.call_in_loop
+        for keys in _slices(call(self._memory.indices_of_cells, cells)):
+            if not self._may_go_on():
+                return
+            call(self._decide_indices, keys, cells, run)
+        run.wait(self._stopping)
+        self._request_starts(run)
+        for guids in _slices(call(self._memory.tasks_of_lost_cells, cells)):
+            if not self._may_go_on():
+                return
+            call(self._decide_tasks, guids, cells, run)
+        run.wait(self._stopping)
+        log.info("cells-repaired", starts=sum(map(len, run.starts.values())))
 
     # ---- LRPs
 
@@ -145,11 +166,7 @@ class Convergence:
                 return
             call(self._decide_indices, some, cells, run)
         run.wait(self._stopping)
-        requests: list[StartRequest] = []
-        for guids in _slices(list(run.starts)):
-            requests += call(self._start_requests, guids, run)
-        if requests:
-            self._context.auctioneer.start_lrps(requests)
+        self._request_starts(run)
         self._lrp_runs.inc()
         self._lrp_seconds.observe(time.monotonic() - began)
         log.info(
@@ -201,12 +218,20 @@ class Convergence:
             transaction.then.append(run.ended)
             transaction.failed = run.ended
             transaction.commit()
-        elif decision.start:
+        elif decision.start and not run.only_changed:
             run.start(key)
         if decision.retire is not None:
             self._service.actual_lrps.end(decision.retire)
         if decision.update is not None:
             self._context.update_instance(decision.update, None)
+
+    def _request_starts(self, run: Run) -> None:
+        """Ask for one auction of everything that the run wants started."""
+        requests: list[StartRequest] = []
+        for guids in _slices(list(run.starts)):
+            requests += self._context.runtime.call_in_loop(self._start_requests, guids, run)
+        if requests:
+            self._context.auctioneer.start_lrps(requests)
 
     def _start_requests(self, guids: Sequence[str], run: Run) -> list[StartRequest]:
         found = (self._context.start_request(guid, run.starts[guid]) for guid in guids)

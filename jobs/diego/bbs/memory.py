@@ -7,7 +7,7 @@ that arrive together do not both win. When a commit fails, what was on its way i
 Everything here belongs to the server's loop.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -409,6 +409,22 @@ class Memory:
             keys.update(dict.fromkeys((guid, index) for index in range(wanted)))
             keys.update(dict.fromkeys((guid, identity[1]) for identity in actual.by_process.get(guid, {})))
         return [Key(guid, index, self._domain_of(guid)) for guid, index in keys]
+
+    def indices_of_cells(self, cells: Iterable[str]) -> list[Key]:
+        """The indices whose instances stand or fall with a cell: those of absent cells, and the doubtful ones."""
+        keys: Ordered[tuple[str, int]] = {}
+        actual = self.actual
+        for cell in actual.by_cell.by_group.keys() - set(cells):
+            keys.update(dict.fromkeys((guid, index) for guid, index, _ in actual.by_cell.of(cell)))
+        keys.update(dict.fromkeys((guid, index) for guid, index, _ in actual.suspect))
+        return [Key(guid, index, self._domain_of(guid)) for guid, index in keys]
+
+    def tasks_of_lost_cells(self, cells: Set[str]) -> list[str]:
+        """The running tasks of cells that are not there."""
+        running = self.tasks.by_state[TaskState.RUNNING]
+        by_cell = self.tasks.by_cell
+        lost = by_cell.by_group.keys() - cells
+        return [guid for cell in lost for guid in by_cell.of(cell) if guid in running]
 
     def _domain_of(self, guid: str) -> str:
         lrp = self.desired.by_guid.get(guid)

@@ -50,6 +50,19 @@ def start(bbs: ActiveBbs, index: int = 0) -> None:
     bbs.instances.heard.clear()
 
 
+def desire_task(bbs: ActiveBbs, url: str = "") -> None:
+    request = task_requests_pb2.DesireTaskRequest(
+        task_guid="task", domain="domain", task_definition=a_definition(completion_callback_url=url)
+    )
+    bbs.ask(lambda: bbs.service.tasks.desire(request))
+    bbs.auctioneer.tasks.clear()
+
+
+def start_task(bbs: ActiveBbs) -> None:
+    request = task_requests_pb2.StartTaskRequest(task_guid="task", cell_id="cell")
+    bbs.ask(lambda: bbs.service.tasks.start(request))
+
+
 def actual(bbs: ActiveBbs) -> list[tuple[int, str]]:
     answer = bbs.ask(lambda: bbs.service.actual_lrps.list(asked.ActualLRPsRequest()))
     rows = asked.ActualLRPsResponse.FromString(answer).actual_lrps
@@ -376,6 +389,44 @@ class TestCellsWatched:
                 bbs.convergence.watch_cells()
 
             assert actual(bbs) == [(0, "RUNNING")]
+
+    def test_a_lost_cells_task_has_failed_at_once(self) -> None:
+        with active_bbs() as bbs:
+            desire_task(bbs)
+            start_task(bbs)
+            for names in ({"cell", "other"}, {"other"}):
+                bbs.cells.names = names
+                bbs.convergence.watch_cells()
+
+            task = bbs.call(lambda: bbs.memory.newest_task("task"))
+            assert task is not None
+            assert (task.state, task.failed) == (TaskState.COMPLETED, True)
+
+    def test_a_lost_cell_is_no_reason_to_auction_what_waits_anyway(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+            desire_task(bbs)
+            bbs.pass_time(31 * SECOND)
+            for names in ({"cell", "other"}, {"other"}):
+                bbs.cells.names = names
+                bbs.convergence.watch_cells()
+
+            assert (bbs.auctioneer.lrps, bbs.auctioneer.tasks) == ([], [])
+
+    def test_a_replacement_that_waits_is_not_auctioned_again_when_another_cell_is_lost(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+            start(bbs)
+            for names in ({"cell", "other", "third"}, {"other", "third"}):
+                bbs.cells.names = names
+                bbs.convergence.watch_cells()
+            bbs.auctioneer.lrps.clear()
+            bbs.pass_time(31 * SECOND)
+
+            bbs.cells.names = {"third"}
+            bbs.convergence.watch_cells()
+
+            assert bbs.auctioneer.lrps == []
 
     def test_a_new_cell_is_no_reason_to_run(self) -> None:
         with active_bbs() as bbs:
