@@ -54,7 +54,9 @@ log = get_logger("bbs")
 class Transaction:
     """One change in the making. Nothing happens before `commit`; then everything or nothing."""
 
-    __slots__ = ("_committer", "_told", "answer", "failed", "ops", "pending", "then", "writer", "writes")
+    __slots__ = (
+        "_committer", "_told", "answer", "failed", "ops", "pending", "submitted", "then", "writer", "writes",
+    )  # fmt: skip
 
     def __init__(self, committer: "Committer") -> None:
         self._committer = committer
@@ -66,6 +68,7 @@ class Transaction:
         self.pending: Pending | None = None
         self.answer: Answer = b""
         self.writer = 0
+        self.submitted = 0.0
 
     def domain(self, name: str, after: Domain | None) -> None:
         self._put("domain", name, after)
@@ -156,13 +159,26 @@ class Committer:
             "bbs_commit_writes", "Writes that shared a commit", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
         )
         self._seconds = metrics.histogram("bbs_commit_seconds", "How long a commit took")
+        self._transactions = metrics.histogram(
+            "bbs_commit_transactions",
+            "Transactions that shared a commit",
+            buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+        )
         self._failures = metrics.counter("bbs_commits_failed", "Commits that the database refused")
+        self._oldest = 0.0
         metrics.measured("bbs_commit_waiting", "Writes that wait for a commit", lambda: self._writes_waiting)
+        metrics.measured("bbs_commit_lag_seconds", "Age of the oldest change that is not durable", self.lag)
 
     @property
     def waiting(self) -> int:
         """Writes that wait for a commit."""
         return self._writes_waiting
+
+    def lag(self) -> float:
+        """Seconds since the oldest transaction came that is not durable yet. From any thread."""
+        with self._changed:
+            oldest = self._oldest or (self._waiting[0].submitted if self._waiting else 0.0)
+        return time.monotonic() - oldest if oldest else 0.0
 
     @property
     def ready(self) -> bool:
@@ -184,6 +200,7 @@ class Committer:
             return
         self._writers += 1
         transaction.writer = self._writers
+        transaction.submitted = time.monotonic()
         transaction.go_ahead(self._memory)
         with self._changed:
             self._waiting.append(transaction)
@@ -210,6 +227,7 @@ class Committer:
                 self._end(f"{type(error).__name__}: {error.text}")
             else:
                 self._seconds.observe(time.monotonic() - began)
+                self._transactions.observe(len(batch))
                 self._batches.observe(sum(len(transaction.writes) for transaction in batch))
                 self._runtime.loop.call_soon_threadsafe(self._arrived, batch)
 
@@ -224,6 +242,7 @@ class Committer:
         with self._changed:
             while not self._waiting:
                 self._idle.set()
+                self._oldest = 0.0
                 if self._stopped:
                     return None
                 self._changed.wait()
@@ -235,6 +254,7 @@ class Committer:
                 batch.append(transaction)
                 writes += len(transaction.writes)
             self._writes_waiting -= writes
+            self._oldest = batch[0].submitted
             return batch
 
     def _end(self, why: str) -> NoReturn:

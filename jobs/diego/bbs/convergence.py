@@ -24,6 +24,7 @@ from diego.bbs.core.convergence import (
 )
 from diego.bbs.core.desired_lrps import StartRequest
 from diego.bbs.core.lifecycle import Key, Rows, applied
+from diego.bbs.counts import Findings, LRPCounts, count_lrps
 from diego.bbs.service import Service
 from diego.models import BbsError, Task
 from diego.runtime import metrics
@@ -50,6 +51,7 @@ class Run:
         self.only_changed = only_changed
         self.starts: dict[str, list[int]] = {}
         self.pending_tasks: list[Task] = []
+        self.missing = self.extra = self.pruned = self.kicked = 0
         self._open = 0
         self._done = threading.Condition()
 
@@ -91,12 +93,11 @@ class Convergence:
         self._stopping = stopping
         self._running = threading.Lock()
         self._seen: frozenset[str] | None = None
+        self.findings = Findings()
         self._lrp_seconds = metrics.histogram("bbs_convergence_lrp_seconds", "How long a run over LRPs took")
         self._task_seconds = metrics.histogram(
             "bbs_convergence_task_seconds", "How long a run over tasks took"
         )
-        self._lrp_runs = metrics.counter("bbs_convergence_lrp_runs", "Runs over LRPs")
-        self._task_runs = metrics.counter("bbs_convergence_task_runs", "Runs over tasks")
 
     def run_once(self) -> None:
         """One run over everything; without an answer from Locket nothing is decided."""
@@ -167,14 +168,19 @@ class Convergence:
             call(self._decide_indices, some, cells, run)
         run.wait(self._stopping)
         self._request_starts(run)
-        self._lrp_runs.inc()
-        self._lrp_seconds.observe(time.monotonic() - began)
+        self.findings.lrps = call(self._count_lrps, cells, run)
+        self.findings.lrp_runs += 1
+        self.findings.lrp_seconds = seconds = time.monotonic() - began
+        self._lrp_seconds.observe(seconds)
         log.info(
             "converge-lrps-done",
-            seconds=round(time.monotonic() - began, 4),
+            seconds=round(seconds, 4),
             looked_at=len(keys),
             starts=sum(map(len, run.starts.values())),
         )
+
+    def _count_lrps(self, cells: Set[str], run: Run) -> LRPCounts:
+        return count_lrps(self._memory, cells, missing=run.missing, extra=run.extra, now=self._context.now())
 
     def _prune_domains(self, run: Run) -> None:
         now = self._context.now()
@@ -207,6 +213,8 @@ class Convergence:
             self._carry_out(key, rows, decision, run)
 
     def _carry_out(self, key: Key, rows: Rows, decision: Decision, run: Run) -> None:
+        run.missing += decision.start and rows.ordinary is None
+        run.extra += decision.retire is not None
         if decision.units:
             transaction = self._context.committer.begin()
             for unit in decision.units:
@@ -252,11 +260,15 @@ class Convergence:
         run.wait(self._stopping)
         if run.pending_tasks:
             self._context.auctioneer.start_tasks(run.pending_tasks)
-        self._task_runs.inc()
-        self._task_seconds.observe(time.monotonic() - began)
+        self.findings.tasks = call(self._memory.tasks.numbers)
+        self.findings.tasks_pruned += run.pruned
+        self.findings.tasks_kicked += run.kicked
+        self.findings.task_runs += 1
+        self.findings.task_seconds = seconds = time.monotonic() - began
+        self._task_seconds.observe(seconds)
         log.info(
             "converge-tasks-done",
-            seconds=round(time.monotonic() - began, 4),
+            seconds=round(seconds, 4),
             looked_at=len(guids),
             pending=len(run.pending_tasks),
         )
@@ -268,6 +280,10 @@ class Convergence:
 
     def _carry_out_task(self, task: Task, decision: TaskDecision, run: Run) -> None:
         after = decision.after
+        run.pruned += after is None
+        run.kicked += (
+            decision.auction or decision.callback or (after is not None and after.state is not task.state)
+        )
         if decision.auction:
             run.pending_tasks.append(task)
         if after is not task:

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from diego.bbs.core.convergence import outdated
 from diego.bbs.core.lifecycle import Key, Rows
+from diego.bbs.counts import TaskTotals
 from diego.models import ActualLRP, ActualLRPState, DesiredLRP, Domain, Presence, Task, TaskState
 from diego.models.actual_lrp import Identity
 from diego.models.desired_lrp import list_entry
@@ -99,6 +100,7 @@ class ActualLRPs:
         self.crashed: Ordered[Identity] = {}
         self.evacuating: Ordered[Identity] = {}
         self.suspect: Ordered[Identity] = {}
+        self.counts = {(presence, state): 0 for presence in Presence for state in ActualLRPState}
 
     def get(self, identity: Identity) -> ActualLRP | None:
         rows = self.by_process.get(identity[0])
@@ -115,6 +117,8 @@ class ActualLRPs:
                 self.by_cell.drop(before.cell_id, identity)
             if before.domain != row.domain:
                 self.by_domain.drop(before.domain, identity)
+        if before is None or before.state is not row.state:
+            self._count(row, before)
         rows[identity] = row
         frame = list_entry(row.message().SerializeToString())
         self.frames.put(identity, frame)
@@ -128,6 +132,7 @@ class ActualLRPs:
         row = None if rows is None else rows.pop(identity, None)
         if rows is None or row is None:
             return
+        self.counts[row.presence, row.state] -= 1
         if not rows:
             del self.by_process[identity[0]]
         self.frames.drop(identity)
@@ -135,6 +140,11 @@ class ActualLRPs:
         self.by_domain.drop(row.domain, identity)
         for marked in (self.unclaimed, self.crashed, self.evacuating, self.suspect):
             marked.pop(identity, None)
+
+    def _count(self, row: ActualLRP, before: ActualLRP | None) -> None:
+        self.counts[row.presence, row.state] += 1
+        if before is not None:
+            self.counts[before.presence, before.state] -= 1
 
     def _mark(self, identity: Identity, row: ActualLRP) -> None:
         _set(self.unclaimed, identity, member=row.state is UNCLAIMED)
@@ -154,6 +164,8 @@ class DesiredLRPs:
 
     def __init__(self) -> None:
         self.by_guid: dict[str, DesiredLRP] = {}
+        self.instances = 0
+        """How many instances are wanted in all."""
         self.by_domain: dict[str, Ordered[str]] = {}
         self.served: Frames[str] = Frames()
         self.scheduling: Frames[str] = Frames()
@@ -161,6 +173,8 @@ class DesiredLRPs:
 
     def put(self, lrp: DesiredLRP) -> None:
         guid = lrp.process_guid
+        before = self.by_guid.get(guid)
+        self.instances += lrp.instances - (0 if before is None else before.instances)
         self.by_guid[guid] = lrp
         self.by_domain.setdefault(lrp.domain, {})[guid] = None
         self.served.put(guid, lrp.served)
@@ -171,6 +185,7 @@ class DesiredLRPs:
         lrp = self.by_guid.pop(guid, None)
         if lrp is None:
             return
+        self.instances -= lrp.instances
         members = self.by_domain[lrp.domain]
         del members[guid]
         if not members:
@@ -189,9 +204,14 @@ class Tasks:
         self.by_domain: Grouped[str] = Grouped()
         self.by_state: dict[TaskState, Ordered[str]] = {state: {} for state in TaskState}
         self.unreadable: Ordered[str] = {}
+        self.totals = TaskTotals()
 
     def put(self, task: Task) -> None:
-        self.drop(task.guid)
+        before = self.by_guid.get(task.guid)
+        if before is not None:
+            if before.state is not task.state:
+                self.totals.note(before, task)
+            self.drop(task.guid)
         self.by_guid[task.guid] = task
         self.by_state[task.state][task.guid] = None
         if task.definition is None:
@@ -202,6 +222,10 @@ class Tasks:
         self.by_domain.put(task.domain, task.guid, frame)
         if task.cell_id:
             self.by_cell.put(task.cell_id, task.guid, frame)
+
+    def numbers(self) -> dict[TaskState, int]:
+        """How many tasks are in each state."""
+        return {state: len(guids) for state, guids in self.by_state.items()}
 
     def drop(self, guid: str) -> None:
         task = self.by_guid.pop(guid, None)
