@@ -129,6 +129,7 @@ class Cgroups:
 
     def kill(self, groups: list[Path]) -> None:
         """End every process in the groups, and wait until they are gone."""
+        self.wake(groups)
         deadline = time.monotonic() + EMPTY_WITHIN
         while left := self.processes(groups):
             if time.monotonic() > deadline:
@@ -139,6 +140,44 @@ class Cgroups:
                 except ProcessLookupError:
                     continue
             time.sleep(0.02)
+
+    def freeze(self, groups: list[Path], *, frozen: bool) -> None:
+        """Stop every process in the groups between two instructions, or let them go on; returns when it is so.
+
+        Raises:
+            LabError: it is not so in time, or there is no such group.
+
+        """
+        switch, word, seen, on = self._freezer(groups, frozen=frozen)
+        deadline = time.monotonic() + EMPTY_WITHIN
+        try:
+            switch.write_text(word)
+            while on not in seen.read_text().split("\n"):
+                if time.monotonic() > deadline:
+                    raise LabError(f"{switch}: not {word} within {EMPTY_WITHIN:.0f} s")
+                time.sleep(0.01)
+        except OSError as error:
+            raise LabError(f"{switch}: {error.strerror}") from error
+
+    def wake(self, groups: list[Path]) -> None:
+        """Let go on whatever is frozen in the groups or below them: nothing else can end it."""
+        for group in groups:
+            for directory, _, _ in os.walk(group):
+                _wake(Path(directory))
+
+    def _freezer(self, groups: list[Path], *, frozen: bool) -> tuple[Path, str, Path, str]:
+        """The file that is written and what to it, the file that tells the state and the line that it then has."""
+        if self.version == 2:
+            return (
+                groups[0] / "cgroup.freeze",
+                f"{frozen:d}",
+                groups[0] / "cgroup.events",
+                f"frozen {frozen:d}",
+            )
+        pairs = zip(self.hierarchies, groups, strict=True)
+        group = next(group for hierarchy, group in pairs if "freezer" in hierarchy.controllers)
+        word = "FROZEN" if frozen else "THAWED"
+        return group / "freezer.state", word, group / "freezer.state", word
 
 
 V2_INIT = r"""mount -t cgroup2 cgroup2 "$R/sys/fs/cgroup"
@@ -163,6 +202,19 @@ def remove(group: Path) -> None:
             Path(directory).rmdir()
         except OSError as error:
             tell(f"left behind: {error}")
+
+
+def _wake(group: Path) -> None:
+    for name, word, asleep in (
+        ("freezer.state", "THAWED", ("FROZEN", "FREEZING")),
+        ("cgroup.freeze", "0", ("1",)),
+    ):
+        switch = group / name
+        try:
+            if switch.read_text().strip() in asleep:
+                switch.write_text(word)
+        except OSError:
+            continue  # the other version's, or the group went while we looked
 
 
 def _processes_below(group: Path) -> Iterator[int]:

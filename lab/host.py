@@ -105,12 +105,21 @@ class Host:
         The cable goes first. Dying processes close their sockets, and peers must not see that.
         """
         network.unplug(self.identity)
+        self.cgroups.wake(self.cgroups.of_host(self.identity))
         process = self.process()
         if process is not None:
             os.kill(process, signal.SIGKILL)  # unshare --kill-child: the init dies with it, and all below
             _await_end(process)
         self.cgroups.kill(self.cgroups.of_host(self.identity))
         network.disconnect(self.identity)
+
+    def pause(self) -> None:
+        """Stop every process where it is, containers' too. The kernel goes on: it accepts connections for them."""
+        self.cgroups.freeze(self.cgroups.of_host(self.identity), frozen=True)
+
+    def resume(self) -> None:
+        """Let a paused host go on as if nothing had been."""
+        self.cgroups.freeze(self.cgroups.of_host(self.identity), frozen=False)
 
     def runs(self) -> bool:
         return bool(self.cgroups.processes(self.cgroups.of_host(self.identity)))

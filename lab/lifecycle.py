@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from lab import artefacts, network
@@ -138,12 +139,14 @@ class Labs:
         make_key(lab)
         make_loop_nodes(lab)
         network.make_bridge(lab)
-        for host in self.hosts(lab):
-            if not host.runs():
-                host.up(layers)
-                tell(f"host {host.identity.name} is up, {host.identity.address}")
-            else:
-                tell(f"host {host.identity.name} runs already, {host.identity.address}")
+        side_by_side(*(partial(self._make_host, host, layers) for host in self.hosts(lab)))
+
+    def _make_host(self, host: Host, layers: list[Path]) -> None:
+        if not host.runs():
+            host.up(layers)
+            tell(f"host {host.identity.name} is up, {host.identity.address}")
+        else:
+            tell(f"host {host.identity.name} runs already, {host.identity.address}")
 
     def _make_deployables(self, lab: Lab, wanted: Wanted) -> None:
         self.cache.ensure(artefacts.stack(self.cache))

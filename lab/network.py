@@ -10,6 +10,24 @@ LINKS = Path("/sys/class/net")
 NAMESPACES = Path("/run/netns")
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
+CUTS = """
+add table bridge {table}
+add set bridge {table} silent {{ type ifname; }}
+add set bridge {table} parted {{ type ipv4_addr . ipv4_addr; }}
+add chain bridge {table} between {{ type filter hook forward priority 0; }}
+add chain bridge {table} to_machine {{ type filter hook input priority 0; }}
+add chain bridge {table} from_machine {{ type filter hook output priority 0; }}
+flush chain bridge {table} between
+flush chain bridge {table} to_machine
+flush chain bridge {table} from_machine
+add rule bridge {table} between iifname @silent drop
+add rule bridge {table} between oifname @silent drop
+add rule bridge {table} between ip saddr . ip daddr @parted drop
+add rule bridge {table} to_machine iifname @silent drop
+add rule bridge {table} from_machine oifname @silent drop
+"""
+"""What no longer gets through: whole cables, and single directions between two hosts. Adding it again changes nothing."""
+
 
 def namespace(host: HostIdentity) -> str:
     return f"{host.lab.link_prefix}{host.name}"
@@ -94,8 +112,30 @@ def disconnect(host: HostIdentity) -> None:
         run("ip", "netns", "del", namespace(host))
 
 
+def silence(host: HostIdentity) -> None:
+    """Nothing passes the host's cable any more, in either direction; its link stays up, and nobody is told."""
+    _cuts(host.lab, f"add element bridge {{table}} silent {{{{ {host.link} }}}}")
+
+
+def part(sender: HostIdentity, receiver: HostIdentity) -> None:
+    """What `sender` sends no longer reaches `receiver`; the other direction is another cut."""
+    _cuts(sender.lab, f"add element bridge {{table}} parted {{{{ {sender.address} . {receiver.address} }}}}")
+
+
+def heal(lab: Lab) -> None:
+    """Undo every cut of the lab."""
+    succeeds("nft", "delete", "table", "bridge", lab.table)
+
+
+def _cuts(lab: Lab, element: str) -> None:
+    """Add to the lab's cuts. The table is of the bridge, which every frame between hosts passes."""
+    table = lab.table
+    run("nft", "-f", "-", stdin=f"{CUTS.format(table=table)}\n{element.format(table=table)}\n")
+
+
 def clear(lab: Lab) -> None:
     """Remove every link and namespace of the lab, whatever its topology was."""
+    heal(lab)
     for link in LINKS.glob(f"{lab.link_prefix}*"):
         succeeds("ip", "link", "del", link.name)
     for name in NAMESPACES.glob(f"{lab.link_prefix}*"):
@@ -108,5 +148,9 @@ def left_of(lab: Lab) -> list[str]:
     links = [link.name for link in LINKS.glob(f"{lab.link_prefix}*")]
     bridge = [lab.bridge] if (LINKS / lab.bridge).exists() else []
     namespaces = [str(name) for name in NAMESPACES.glob(f"{lab.link_prefix}*")]
-    table = [f"table ip {lab.table}"] if succeeds("nft", "list", "table", "ip", lab.table) else []
-    return links + bridge + namespaces + table
+    tables = [
+        f"table {family} {lab.table}"
+        for family in ("ip", "bridge")
+        if succeeds("nft", "list", "table", family, lab.table)
+    ]
+    return links + bridge + namespaces + tables

@@ -53,6 +53,7 @@ AUTHORITIES: tuple[Authority, ...] = (
     Authority("router_ca", "routerCA"),
     Authority("pxc_server_ca", "pxc_server_ca"),
     Authority("nats_ca", "nats_ca"),
+    Authority("nats_internal_ca", "nats_internal_ca"),
     Authority("dns_ca", "dnsCA"),
 )
 
@@ -114,6 +115,8 @@ LEAVES: tuple[Leaf, ...] = (
     _leaf("mysql_server_certificate", "pxc_server_ca", "sql-db.service.cf.internal", server=True),
     _leaf("nats_server_cert", "nats_ca", _service("nats"), server=True),
     _leaf("nats_client_cert", "nats_ca", "nats_client", client=True),
+    # between servers: an authority of their own, so that no client can pass for a server
+    _leaf("nats_internal_cert", "nats_internal_ca", _service("nats"), server=True, client=True),
     _leaf("dns_health_server", "dns_ca", "health.bosh-dns", server=True),
     _leaf("dns_health_client", "dns_ca", "health.bosh-dns-client", client=True),
 )

@@ -19,7 +19,7 @@ from diego.runtime.logs import get_logger
 log = get_logger("bus")
 
 RECONNECT_WAIT = 0.5
-PING_INTERVAL = 20
+PING_INTERVAL = 5
 CONNECT_TIMEOUT = 5
 PENDING_MESSAGES = 65_536
 """Messages that one subscription may hold unread; more are dropped and told."""
