@@ -17,6 +17,7 @@ from diego.bbs.measures import measure
 from diego.bbs.memory import Memory
 from diego.bbs.outside import Auctioneer, Callbacks, Cells, Outside, Reps
 from diego.bbs.service import Context, Service
+from diego.bbs.status import Status
 from diego.bbs.store import Fenced, Loaded, Store, StoreUnavailable
 from diego.bbs.store.encryption import Encryption
 from diego.bbs.store.sql import SqlStore
@@ -99,6 +100,7 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
         return holder.held and not takeover.doubtful
 
     api = bbs_api(service, announcer, active)
+    Status(memory, context.cells, locket, context.now, active).add_to(api)
     convergence = Convergence(service, config.task_limits(), runtime.stopping, active)
     measure(memory, announcer, holder)
 
