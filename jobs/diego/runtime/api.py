@@ -22,8 +22,10 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from diego.runtime.logs import get_logger
+from diego.runtime.metrics import Tally
 
 if TYPE_CHECKING:
+    from diego.runtime.connection import Request
     from diego.runtime.exchange import Exchange
 
 PROTOBUF = "application/x-protobuf"
@@ -211,6 +213,7 @@ X = TypeVar("X", bound=ExchangeHandler)
 class DirectRoute:
     handler: Handler
     slow: bool
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +230,13 @@ class Caller(Protocol):
         """The answer, waited for. Raises TimeoutError."""
 
 
+class Access(Protocol):
+    """Hears of every request when it is answered, in the loop: it must not wait."""
+
+    def note(self, request: "Request", status: int, size: int, seconds: float, peer: str) -> None:
+        """`status` is 0 where the client left before the answer, `size` that of the answer's body."""
+
+
 class Api:
     """What one listener answers. The same Api may stand on several."""
 
@@ -234,6 +244,9 @@ class Api:
         self.app = app
         self.calls: dict[tuple[bytes, bytes], DirectRoute] = {}
         self.caller: Caller | None = None
+        self.elsewhere = Tally()
+        """Requests that were no direct calls."""
+        self.access: Access | None = None
         self._exchanges: list[_ExchangeRoute] = []
         self._twins = 0
         app.url_map.merge_slashes = False

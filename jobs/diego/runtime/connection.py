@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
@@ -107,6 +108,10 @@ class Connection(asyncio.Protocol):
         self._request: Request | None = None
         self._queue: deque[Request] = deque()
         self._current: Request | None = None
+        self._began = 0.0
+        self._is_timed = True
+        self._status = 0
+        self._size = 0
         self._head_read = 0
         self._head_begins_with = 0
         self._in_head = False
@@ -143,6 +148,8 @@ class Connection(asyncio.Protocol):
         self.closing = True
         self.deadline = 0.0
         self._server.forget(self)
+        if self._current is not None:
+            self._left(self._current, monotonic() - self._began)
         if self._hub is not None:
             self._hub.leave(self)
             self._hub = None
@@ -397,6 +404,8 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, request: Request) -> None:
         self._current = request
+        self._began = monotonic()
+        self._status = self._size = 0
         self.deadline = 0.0
         if request.exchange is not None:
             self._run_exchange(request, *request.exchange)
@@ -441,6 +450,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         request = cast(Request, self._current)
         head = self._head(status, content_type, len(body), headers)
+        self._status, self._size = status, len(body)
         bodiless = request.method == b"HEAD" or status in BODILESS
         self._transport.write(head if bodiless else head + body)
         self._done()
@@ -470,8 +480,13 @@ class Connection(asyncio.Protocol):
 
     def _done(self) -> None:
         """The current request is answered."""
-        last = self._is_last(self._current)
+        request = cast(Request, self._current)
+        last = self._is_last(request)
         self._current = None
+        seconds = monotonic() - self._began
+        (self._api.elsewhere if request.route is None else request.route.tally).saw(seconds)
+        if self._api.access is not None:
+            self._api.access.note(request, self._status, self._size, seconds, self.peer)
         self._server.requests += 1
         if last:
             self.close()
@@ -481,6 +496,13 @@ class Connection(asyncio.Protocol):
             self._server.loop.call_soon(self._next)
         else:
             self._wait_for_request()
+
+    def _left(self, request: Request, seconds: float) -> None:
+        """The client has left, or a stream has ended: it was counted when it began, and is not timed."""
+        if self._is_timed:
+            (self._api.elsewhere if request.route is None else request.route.tally).saw(seconds)
+        if self._api.access is not None:
+            self._api.access.note(request, self._status, self._size, seconds, self.peer)
 
     def _wait_for_request(self) -> None:
         self._resume()
@@ -525,6 +547,7 @@ class Connection(asyncio.Protocol):
 
     def _start_bulk(self, bulk: Bulk) -> None:
         request = cast(Request, self._current)
+        self._status, self._size = 200, bulk.length
         self._transport.write(self._head(200, bulk.content_type, bulk.length, None))
         self._chunks, self._bulk_left = bulk.chunks, bulk.length
         if request.method == b"HEAD":
@@ -572,6 +595,9 @@ class Connection(asyncio.Protocol):
             b"HTTP/1.1 200 OK\r\n%b%b%b\r\n" % (_field_lines(EVENT_STREAM), self._server.date_line, chunked)
         )
         self._keep = False
+        self._status, self._is_timed = 200, False
+        if request.route is not None:
+            request.route.tally.count += 1
         self._hub = hub
         hub.join(self, subscription.wants, self._server.loop)
 
@@ -681,6 +707,7 @@ class Connection(asyncio.Protocol):
     def answer_head(self, status: int, headers: Mapping[str, str], *, close: bool) -> bytes:
         if close:
             self._keep = False
+        self._status = status
         return b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (
             status,
             REASONS.get(status, "").encode(),

@@ -8,6 +8,7 @@ runs the job keeps and bounds the lines (supervisor rotates them).
 
 import contextlib
 import os
+import re
 import sys
 import threading
 import time
@@ -99,15 +100,27 @@ class Logger:
     def _log(self, level: Level, event: str, fields: dict[str, Any]) -> None:
         if level < _settings.level:
             return
-        line = _line(self.source, level, event, {**dict(self.fields), **fields}, time.time_ns())
-        _put(line)
+        _put(line(self.source, level, event, {**dict(self.fields), **fields}, time.time_ns()))
 
 
 def get_logger(source: str) -> Logger:
     return Logger(source)
 
 
-def _line(source: str, level: Level, event: str, fields: dict[str, Any], now_ns: int) -> bytes:
+_TRACE_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def trace(request_id: str) -> dict[str, str]:
+    """What a line says of the request that it belongs to: its id as a hexadecimal number, if it is one.
+
+    contract/bbs-api.md section 1: without its dashes a UUID is a trace id; of any other text nothing is logged.
+    """
+    number = request_id.replace("-", "").lower()
+    return {"trace-id": number} if _TRACE_ID.fullmatch(number) and number.strip("0") else {}
+
+
+def line(source: str, level: Level, event: str, fields: dict[str, Any], now_ns: int) -> bytes:
+    """One line, with the line's end."""
     record = {
         "timestamp": _timestamp(now_ns),
         "level": level.name.lower(),
