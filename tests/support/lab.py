@@ -7,6 +7,8 @@ import subprocess
 from functools import cached_property
 from pathlib import Path
 
+from lab.topology import groups_of
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 EXPORT = re.compile(r"export (\w+)=(.*)")
 
@@ -25,6 +27,20 @@ class Lab:
         text = (self.directory / "env").read_text()
         self.env = {found[1]: shlex.split(found[2])[0] for found in EXPORT.finditer(text)}
         self.hosts = list(self._addresses)
+
+    @cached_property
+    def groups(self) -> dict[str, list[str]]:
+        """The hosts of each group: `groups["diego-api"][1]` is where the instance diego-api-1 is."""
+        return groups_of(self.inventory / "topology.ini")
+
+    def address(self, host: str) -> str:
+        """Where the host is reached."""
+        return self._addresses[host]
+
+    @property
+    def routers(self) -> list[str]:
+        """Where each router takes requests, as host:port."""
+        return [f"{self.address(host)}:80" for host in self.groups["router"]]
 
     @cached_property
     def _addresses(self) -> dict[str, str]:

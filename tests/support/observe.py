@@ -49,9 +49,15 @@ class Answer:
         return page
 
 
-def ask(lab: Answering, path: str = "/json", host: str | None = None, timeout: float = 5.0) -> Answer:
-    """One request through the router, on a connection of its own."""
-    address, _, port = lab.env["ROUTER_ADDRESS"].partition(":")
+def ask(
+    lab: Answering,
+    path: str = "/json",
+    host: str | None = None,
+    timeout: float = 5.0,
+    router: str | None = None,
+) -> Answer:
+    """One request through the router, or through the one at `router`, on a connection of its own."""
+    address, _, port = (router or lab.env["ROUTER_ADDRESS"]).partition(":")
     connection = http.client.HTTPConnection(address, int(port or 80), timeout=timeout)
     try:
         connection.request("GET", path, headers={"Host": host or f"web.{lab.env['APPS_DOMAIN']}"})
@@ -70,7 +76,9 @@ class Poll:
 
 
 @contextmanager
-def polling(lab: Answering, per_second: float = 20.0, host: str | None = None) -> Iterator[Poll]:
+def polling(
+    lab: Answering, per_second: float = 20.0, host: str | None = None, router: str | None = None
+) -> Iterator[Poll]:
     """Ask the sample app all the time, on an absolute schedule; what is not a 200 is a failure."""
     poll, stop = Poll(), threading.Event()
 
@@ -82,7 +90,7 @@ def polling(lab: Answering, per_second: float = 20.0, host: str | None = None) -
                 return
             poll.asked += 1
             try:
-                answer = ask(lab, host=host)
+                answer = ask(lab, host=host, router=router)
             except (OSError, http.client.HTTPException) as error:
                 poll.failed.append(f"{time.monotonic() - began:.2f} s: {type(error).__name__} {error}")
             else:
