@@ -6,13 +6,47 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from diego.bbs.core.convergence import SECOND, TaskLimits
+from diego.bbs.measures import ROUTES
 from diego.database import InvalidDataSource, Settings, parse_data_source
+from diego.database.health import HealthCheck
 from diego.runtime.config import Duration
 
 GO_DEFAULT_TIMEOUT = 600.0
 CONNECT_SECONDS = 5.0
 OPERATION_SECONDS = 10.0
 """How long one operation on the database may take: shorter than the lock lives."""
+
+
+@dataclass(frozen=True)
+class RouteMetrics:
+    """The routes, by the original's names, that have numbers of their own."""
+
+    request_count: list[str] = field(default_factory=list)
+    request_latency: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class AdvancedMetrics:
+    """Whether there are numbers of single routes, and of which."""
+
+    enabled: bool = False
+    route_config: RouteMetrics = field(default_factory=RouteMetrics)
+
+    @property
+    def counted(self) -> list[str]:
+        return self.route_config.request_count if self.enabled else []
+
+    @property
+    def timed(self) -> list[str]:
+        return self.route_config.request_latency if self.enabled else []
+
+    def check(self) -> list[str]:
+        return [
+            f"route_config.{key}: no such route: {name!r}"
+            for key in ("request_count", "request_latency")
+            for name in getattr(self.route_config, key)
+            if name not in ROUTES
+        ]
 
 
 @dataclass(frozen=True)
@@ -53,6 +87,10 @@ class BbsConfig:
     db_connection_timeout: Duration = GO_DEFAULT_TIMEOUT
     db_read_timeout: Duration = GO_DEFAULT_TIMEOUT
     db_write_timeout: Duration = GO_DEFAULT_TIMEOUT
+    enable_db_health_check: bool = False
+    health_check_interval: Duration = 10.0
+    health_check_timeout: Duration = 5.0
+    health_check_failure_threshold: int = 3
 
     max_task_retries: int = 3
     converge_repeat_interval: Duration = 30.0
@@ -68,6 +106,8 @@ class BbsConfig:
     access_log_path: str = ""
     advertise_url: str = ""
     report_interval: Duration = 60.0
+    advanced_metrics: AdvancedMetrics = field(default_factory=AdvancedMetrics)
+    debug_lrp_start_heartbeats: bool = False
     lock_retry_interval: Duration = 5.0
     require_ssl: bool = True
     desired_lrp_creation_timeout: Duration = 60.0
@@ -103,6 +143,7 @@ class BbsConfig:
         positive = (
             "communication_timeout",
             "lock_ttl",
+            "report_interval",
             "converge_repeat_interval",
             "kick_task_duration",
             "expire_pending_task_duration",
@@ -112,6 +153,7 @@ class BbsConfig:
             "db_write_timeout",
         )
         faults += [f"{name}: must be positive" for name in positive if getattr(self, name) <= 0]
+        faults += self.health_check().faults()
         if self.max_task_retries < 0:
             faults.append("max_task_retries: must not be negative")
         for name in ("auctioneer", "rep"):
@@ -128,6 +170,11 @@ class BbsConfig:
             verify_identity=self.sql_enable_identity_verification,
             connect_timeout=min(self.db_connection_timeout, CONNECT_SECONDS),
             operation_timeout=min(self.db_read_timeout, self.db_write_timeout, OPERATION_SECONDS),
+        )
+
+    def health_check(self) -> HealthCheck:
+        return HealthCheck(
+            self.health_check_interval, self.health_check_timeout, self.health_check_failure_threshold
         )
 
     def task_limits(self) -> TaskLimits:

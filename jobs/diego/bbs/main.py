@@ -6,6 +6,7 @@ API, re-encryption where the active key has changed, and convergence.
 
 import sys
 import threading
+import time
 from pathlib import Path
 from ssl import SSLContext
 
@@ -13,7 +14,7 @@ from diego.bbs.commits import Committer
 from diego.bbs.config import BbsConfig
 from diego.bbs.convergence import Convergence
 from diego.bbs.events import Announcer
-from diego.bbs.measures import measure
+from diego.bbs.measures import Beginning, Requests, measure, measure_convergence
 from diego.bbs.memory import Memory
 from diego.bbs.outside import Auctioneer, Callbacks, Cells, Outside, Reps
 from diego.bbs.service import Context, Service
@@ -23,14 +24,18 @@ from diego.bbs.store.encryption import Encryption
 from diego.bbs.store.sql import SqlStore
 from diego.bbs.takeover import Takeover
 from diego.bbs.views import bbs_api
+from diego.database.health import DatabaseHealth
+from diego.database.measures import measure_database
 from diego.locket.client import LocketClient, LockHolder
 from diego.runtime import loops, tls
+from diego.runtime.access_log import AccessLog
 from diego.runtime.api import Api
 from diego.runtime.debug import debug_api, health_api
 from diego.runtime.job import Job
 from diego.runtime.process import Runtime
 
 LOCK_KEY = "bbs"
+HEALTH_TABLE = "bbs_health_check"
 LOCKET_SECONDS = 10.0
 WATCH_SECONDS = 1.0
 LAST_COMMIT_SECONDS = 0.7
@@ -49,7 +54,7 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
         key_file=config.locket_client_key_file,
         timeout=LOCKET_SECONDS,
     )
-    store: Store = SqlStore(config.database(), Encryption(config.active_key_label, config.encryption_keys))
+    store = SqlStore(config.database(), Encryption(config.active_key_label, config.encryption_keys))
     memory, announcer = Memory(), Announcer()
     committer = Committer(runtime, memory, announcer)
     server_tls = tls.server_context(config.cert_file, config.key_file, config.ca_file)
@@ -102,7 +107,11 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
     api = bbs_api(service, announcer, active)
     Status(memory, context.cells, locket, context.now, active).add_to(api)
     convergence = Convergence(service, config.task_limits(), runtime.stopping, active)
-    measure(memory, announcer, holder)
+    beginning = Beginning()
+    measure(memory, announcer, holder, beginning)
+    measure_convergence(convergence.findings)
+    measure_database(store.statistics)
+    requests = Requests(api, counted=config.advanced_metrics.counted, timed=config.advanced_metrics.timed)
 
     def activate() -> None:
         loaded = takeover.run()
@@ -111,10 +120,12 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
         runtime.background("committer", lambda: committer.run(store))
         runtime.background("auctioneer", lambda: auctioneer.run(runtime.stopping))
         runtime.on_stop(announcer.close)
+        beginning.migration_seconds = takeover.migration_seconds
         runtime.open_listener(config.listen_address, api, server_tls)
+        beginning.elected = True
         runtime.log.info("started", address=config.listen_address)
         runtime.background("unreadable", lambda: _delete_unreadable(context, loaded))
-        runtime.background("reencryption", lambda: _reencrypt(store, runtime))
+        runtime.background("reencryption", lambda: _reencrypt(store, runtime, beginning))
         loops.every(runtime, "convergence", config.converge_repeat_interval, convergence.run_once)
         loops.every(runtime, "cells", WATCH_SECONDS, convergence.watch_cells)
         while not runtime.stopping.is_set():
@@ -129,6 +140,18 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
     runtime.on_stop(outside.close)
     runtime.background("lock", lambda: holder.run(runtime.stopping))
     runtime.background("activate", activate)
+    if config.enable_db_health_check:
+        health = DatabaseHealth(
+            config.database(), HEALTH_TABLE, config.health_check(), runtime.log, end=runtime.end
+        )
+        runtime.background("database-health", lambda: health.run(runtime.stopping))
+    if config.access_log_path:
+        access_log = AccessLog("bbs", Path(config.access_log_path))
+        api.access = access_log
+        runtime.background("access-log", lambda: access_log.run(runtime.stopping))
+    loops.every(
+        runtime, "request-period", config.report_interval, lambda: runtime.call_in_loop(requests.turn)
+    )
     return [health_api(), debug_api("bbs")]
 
 
@@ -156,8 +179,9 @@ def _delete_unreadable(context: Context, loaded: Loaded) -> None:
     context.runtime.call_in_loop(delete)
 
 
-def _reencrypt(store: Store, runtime: Runtime) -> None:
+def _reencrypt(store: Store, runtime: Runtime, beginning: Beginning) -> None:
     """Rewrite what an older key encrypted, while the API serves; again until the database lets it."""
+    began = time.monotonic()
     while not runtime.stopping.is_set():
         try:
             rows = store.reencrypt(runtime.stopping)
@@ -167,6 +191,8 @@ def _reencrypt(store: Store, runtime: Runtime) -> None:
         except Fenced as error:
             runtime.end(error.text)
         else:
+            if rows:
+                beginning.encryption_seconds = time.monotonic() - began
             runtime.log.info("reencrypted", rows=rows)
             return
 

@@ -33,6 +33,8 @@ class Takeover:
         self._holder = holder
         self._store = store
         self._memory = memory
+        self.migration_seconds: float | None = None
+        """How long the schema's migrations took; None until they are done."""
         self.doubtful = False
         """Whether the lock was not refreshed in time, and nobody has looked yet whether the fence is still ours."""
 
@@ -89,8 +91,10 @@ class Takeover:
 
     def _load(self) -> Loaded | None:
         found: list[Loaded] = []
+        began = time.monotonic()
         if not self._patiently(self._store.migrate):
             return None
+        self.migration_seconds = time.monotonic() - began
         if not self._patiently(lambda: found.append(self._store.load())):
             return None
         fill(self._memory, found[0])
