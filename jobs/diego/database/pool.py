@@ -5,22 +5,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from diego.database.connections import Connection, Settings
 from diego.database.errors import ConnectionLost, DeadlineExceeded, Deadlock
+from diego.runtime.metrics import Highest
 
 TRIES = 3
 PAUSE_SECONDS = 0.5
 READ_COMMITTED = "READ COMMITTED"
 REPEATABLE_READ = "REPEATABLE READ"
+PERIOD = 60.0
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class PoolStatistics:
-    """What a pool's connections did since it was made; times in seconds."""
+    """What a pool's connections did since it was made; times in seconds. A query is one exchange with the server."""
 
     open_connections: int = 0
     wait_count: int = 0
@@ -29,18 +31,26 @@ class PoolStatistics:
     queries_succeeded: int = 0
     queries_failed: int = 0
     queries_in_flight: int = 0
+    """The most at one time in the present and the last period."""
     query_seconds_max: float = 0.0
-    """The longest transaction since the statistics were last taken."""
+    """The longest in the present and the last period."""
 
 
 class Pool:
     """At most `size` connections, made when needed, the freshest used first.
 
-    A connection older than `lifetime` seconds is not used again (0: no limit).
+    A connection older than `lifetime` seconds is not used again (0: no limit). `period` is that of the statistics'
+    maxima.
     """
 
     def __init__(
-        self, settings: Settings, *, size: int, isolation: str = REPEATABLE_READ, lifetime: float = 0.0
+        self,
+        settings: Settings,
+        *,
+        size: int,
+        isolation: str = REPEATABLE_READ,
+        lifetime: float = 0.0,
+        period: float = PERIOD,
     ) -> None:
         self._settings = settings
         self._tls = settings.tls()
@@ -50,7 +60,7 @@ class Pool:
         self._idle: list[Connection] = []
         self._lent = 0
         self._changed = threading.Condition()
-        self._statistics = _Counters()
+        self._statistics = _Counters(period)
 
     @property
     def operation_timeout(self) -> float:
@@ -85,15 +95,7 @@ class Pool:
         out to be dead is replaced at once. So `work` may run more than once, and, when the connection was
         lost during the commit, after it had its effect: it must be harmless to repeat.
         """
-        deadline = deadline or self.deadline()
-        began = self._statistics.began()
-        try:
-            result = self._transact(work, deadline)
-        except BaseException:
-            self._statistics.ended(began, succeeded=False)
-            raise
-        self._statistics.ended(began, succeeded=True)
-        return result
+        return self._transact(work, deadline or self.deadline())
 
     def statistics(self) -> PoolStatistics:
         with self._changed:
@@ -139,7 +141,9 @@ class Pool:
         if connection is not None:
             return connection
         try:
-            return Connection(self._settings, tls=self._tls, isolation=self._isolation, deadline=deadline)
+            return _CountedConnection(
+                self._settings, self._statistics, tls=self._tls, isolation=self._isolation, deadline=deadline
+            )
         except BaseException:
             self._forget_one()
             raise
@@ -172,27 +176,29 @@ class Pool:
 class _Counters:
     """The pool's running totals, under a lock of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, period: float) -> None:
         self._lock = threading.Lock()
         self._waits = 0
         self._wait_seconds = 0.0
         self._succeeded = 0
         self._failed = 0
         self._in_flight = 0
-        self._longest = 0.0
+        self._most = Highest(period)
+        self._longest = Highest(period)
 
     def began(self) -> float:
         with self._lock:
             self._in_flight += 1
+            in_flight = self._in_flight
+        self._most.saw(in_flight)
         return time.monotonic()
 
     def ended(self, began: float, *, succeeded: bool) -> None:
-        seconds = time.monotonic() - began
+        self._longest.saw(time.monotonic() - began)
         with self._lock:
             self._in_flight -= 1
             self._succeeded += succeeded
             self._failed += not succeeded
-            self._longest = max(self._longest, seconds)
 
     def waited(self, seconds: float) -> None:
         with self._lock:
@@ -201,7 +207,6 @@ class _Counters:
 
     def taken(self, open_connections: int) -> PoolStatistics:
         with self._lock:
-            longest, self._longest = self._longest, 0.0
             return PoolStatistics(
                 open_connections=open_connections,
                 wait_count=self._waits,
@@ -209,6 +214,24 @@ class _Counters:
                 queries_total=self._succeeded + self._failed,
                 queries_succeeded=self._succeeded,
                 queries_failed=self._failed,
-                queries_in_flight=self._in_flight,
-                query_seconds_max=longest,
+                queries_in_flight=round(self._most.value()),
+                query_seconds_max=self._longest.value(),
             )
+
+
+class _CountedConnection(Connection):
+    """A pool's connection: each exchange with the server is counted."""
+
+    def __init__(self, settings: Settings, counters: _Counters, **more: Any) -> None:
+        self._counters = counters
+        super().__init__(settings, **more)
+
+    def query(self, sql: str | bytes, unbuffered: bool = False) -> int:  # noqa: FBT001 - the driver's
+        began = self._counters.began()
+        succeeded = False
+        try:
+            result = super().query(sql, unbuffered)
+            succeeded = True
+            return result
+        finally:
+            self._counters.ended(began, succeeded=succeeded)

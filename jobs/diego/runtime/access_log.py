@@ -28,6 +28,8 @@ KEPT = 3
 """Full files that are kept beside the present one."""
 
 PAUSE = 0.2
+LAST_SECONDS = 1.5
+LAST_PAUSE = 0.02
 COMPLAIN_EVERY = 60.0
 REQUEST_ID = b"x-vcap-request-id"
 LONGEST_TARGET = 2048
@@ -90,9 +92,13 @@ class AccessLog:
         )
 
     def run(self, stopping: threading.Event) -> None:
-        """Write what comes, until told to stop; what waits then is written too."""
+        """Write what comes, until told to stop and a little longer."""
         while not stopping.wait(PAUSE):
             self.write()
+        end = time.monotonic() + LAST_SECONDS  # requests are answered until the process ends
+        while time.monotonic() < end:
+            self.write()
+            time.sleep(LAST_PAUSE)
         self.write()
         self._close()
 
