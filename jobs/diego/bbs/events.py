@@ -5,14 +5,35 @@ if somebody listens. Called in the server's loop, in the order in which the data
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from diego.bbs.core import events as told
 from diego.bbs.core.deprecated import oldest_desired_lrp
 from diego.bbs.core.layers import downgrade_task
 from diego.bbs.core.lifecycle import Change, Crash, Rows
 from diego.models import DesiredLRP, Task
-from diego.models.desired_lrp import list_entry
+from diego.models.entries import list_entry
 from diego.runtime.api import Hub
+
+
+class Heard(Protocol):
+    """One who is told of changes, in the order in which the database accepts them."""
+
+    def actual(
+        self, rows: Rows, changes: Sequence[Change], crash: Crash | None = None, trace_id: str = ""
+    ) -> None: ...
+
+    def desired_created(self, lrp: DesiredLRP, trace_id: str) -> None: ...
+
+    def desired_changed(self, before: DesiredLRP, after: DesiredLRP, trace_id: str) -> None: ...
+
+    def desired_removed(self, lrp: DesiredLRP, trace_id: str) -> None: ...
+
+    def task_created(self, task: Task) -> None: ...
+
+    def task_changed(self, before: Task, after: Task) -> None: ...
+
+    def task_removed(self, task: Task) -> None: ...
 
 
 class Announcer:
@@ -77,7 +98,7 @@ class Announcer:
 
     def _task(self, event: Callable[[Callable[[Task], bytes]], told.Event]) -> None:
         if self.tasks.subscribers:
-            _publish((self.tasks,), [event(_present_task)])
+            _publish((self.tasks,), [event(lambda task: task.frame)])
         if self.old_tasks.subscribers:
             _publish((self.old_tasks,), [event(_old_task)])
 
@@ -99,10 +120,6 @@ def _old_desired(lrp: DesiredLRP) -> bytes:
     message = lrp.message()
     oldest_desired_lrp(message)
     return list_entry(message.SerializeToString())
-
-
-def _present_task(task: Task) -> bytes:
-    return list_entry(task.message().SerializeToString())
 
 
 def _old_task(task: Task) -> bytes:

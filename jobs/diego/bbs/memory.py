@@ -1,4 +1,4 @@
-"""What the active BBS knows: every record, its encoded form, and the ways by which records are found.
+"""What the active BBS knows: every record, and the ways by which records are found.
 
 Two views of the same records. *Visible* is what the database has accepted: every answer to a reader comes from
 it. *Newest* is visible plus what is on its way to the database: every decision is made on it, so that two calls
@@ -7,7 +7,7 @@ that arrive together do not both win. When a commit fails, what was on its way i
 Everything here belongs to the server's loop.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -16,7 +16,6 @@ from diego.bbs.core.lifecycle import Key, Rows
 from diego.bbs.counts import TaskTotals
 from diego.models import ActualLRP, ActualLRPState, DesiredLRP, Domain, Presence, Task, TaskState
 from diego.models.actual_lrp import Identity
-from diego.models.desired_lrp import list_entry
 
 ORDINARY, EVACUATING, SUSPECT = Presence.ORDINARY, Presence.EVACUATING, Presence.SUSPECT
 UNCLAIMED, CRASHED = ActualLRPState.UNCLAIMED, ActualLRPState.CRASHED
@@ -28,36 +27,19 @@ Ordered = dict[K, None]
 """A set that is walked in the order in which its members came."""
 
 
-class Frames(Generic[K]):
-    """Encoded list entries by key, and how long they are together."""
-
-    __slots__ = ("by_key", "length")
-
-    def __init__(self) -> None:
-        self.by_key: dict[K, bytes] = {}
-        self.length = 0
-
-    def put(self, key: K, frame: bytes) -> None:
-        self.length += len(frame) - len(self.by_key.get(key, b""))
-        self.by_key[key] = frame
-
-    def drop(self, key: K) -> None:
-        self.length -= len(self.by_key.pop(key, b""))
-
-    def all(self) -> list[bytes]:
-        return list(self.by_key.values())
-
-
 class Grouped(Generic[K]):
-    """Keys with their frames, by some property that many share, such as their cell."""
+    """Keys by some property that many records share, such as their cell."""
 
     __slots__ = ("by_group",)
 
     def __init__(self) -> None:
-        self.by_group: dict[str, dict[K, bytes]] = {}
+        self.by_group: dict[str, Ordered[K]] = {}
 
-    def put(self, group: str, key: K, frame: bytes) -> None:
-        self.by_group.setdefault(group, {})[key] = frame
+    def add(self, group: str, key: K) -> None:
+        members = self.by_group.get(group)
+        if members is None:
+            members = self.by_group[group] = {}
+        members[key] = None
 
     def drop(self, group: str, key: K) -> None:
         members = self.by_group.get(group)
@@ -66,7 +48,7 @@ class Grouped(Generic[K]):
             if not members:
                 del self.by_group[group]
 
-    def of(self, group: str) -> Mapping[K, bytes]:
+    def of(self, group: str) -> Mapping[K, None]:
         return self.by_group.get(group, {})
 
 
@@ -92,8 +74,8 @@ class ActualLRPs:
     """The visible records of actual LRPs."""
 
     def __init__(self) -> None:
+        self.by_identity: dict[Identity, ActualLRP] = {}
         self.by_process: dict[str, dict[Identity, ActualLRP]] = {}
-        self.frames: Frames[Identity] = Frames()
         self.by_cell: Grouped[Identity] = Grouped()
         self.by_domain: Grouped[Identity] = Grouped()
         self.unclaimed: Ordered[Identity] = {}
@@ -103,39 +85,43 @@ class ActualLRPs:
         self.counts = {(presence, state): 0 for presence in Presence for state in ActualLRPState}
 
     def get(self, identity: Identity) -> ActualLRP | None:
-        rows = self.by_process.get(identity[0])
-        return None if rows is None else rows.get(identity)
+        return self.by_identity.get(identity)
 
-    def put(self, row: ActualLRP) -> None:
-        identity = row.identity
-        rows = self.by_process.get(row.process_guid)
-        if rows is None:
-            rows = self.by_process[row.process_guid] = {}
-        before = rows.get(identity)
-        if before is not None:
-            if before.cell_id != row.cell_id:
-                self.by_cell.drop(before.cell_id, identity)
-            if before.domain != row.domain:
-                self.by_domain.drop(before.domain, identity)
-        if before is None or before.state is not row.state:
+    def put(self, identity: Identity, row: ActualLRP) -> None:
+        before = self.by_identity.get(identity)
+        self.by_identity[identity] = row
+        if before is None:
+            rows = self.by_process.get(row.process_guid)
+            if rows is None:
+                rows = self.by_process[row.process_guid] = {}
+            rows[identity] = row
+            self.by_domain.add(row.domain, identity)
+            if row.cell_id:
+                self.by_cell.add(row.cell_id, identity)
+            self._count(row, None)
+            self._mark(identity, row, None)
+            return
+        self.by_process[row.process_guid][identity] = row
+        if before.cell_id != row.cell_id:
+            self.by_cell.drop(before.cell_id, identity)
+            if row.cell_id:
+                self.by_cell.add(row.cell_id, identity)
+        if before.domain != row.domain:
+            self.by_domain.drop(before.domain, identity)
+            self.by_domain.add(row.domain, identity)
+        if before.state is not row.state:
             self._count(row, before)
-        rows[identity] = row
-        frame = list_entry(row.message().SerializeToString())
-        self.frames.put(identity, frame)
-        if row.cell_id:
-            self.by_cell.put(row.cell_id, identity, frame)
-        self.by_domain.put(row.domain, identity, frame)
-        self._mark(identity, row)
+            self._mark(identity, row, before)
 
     def drop(self, identity: Identity) -> None:
-        rows = self.by_process.get(identity[0])
-        row = None if rows is None else rows.pop(identity, None)
-        if rows is None or row is None:
+        row = self.by_identity.pop(identity, None)
+        if row is None:
             return
-        self.counts[row.presence, row.state] -= 1
+        rows = self.by_process[identity[0]]
+        del rows[identity]
         if not rows:
             del self.by_process[identity[0]]
-        self.frames.drop(identity)
+        self.counts[row.presence, row.state] -= 1
         self.by_cell.drop(row.cell_id, identity)
         self.by_domain.drop(row.domain, identity)
         for marked in (self.unclaimed, self.crashed, self.evacuating, self.suspect):
@@ -146,17 +132,23 @@ class ActualLRPs:
         if before is not None:
             self.counts[before.presence, before.state] -= 1
 
-    def _mark(self, identity: Identity, row: ActualLRP) -> None:
-        _set(self.unclaimed, identity, member=row.state is UNCLAIMED)
-        _set(self.crashed, identity, member=row.state is CRASHED)
+    def _mark(self, identity: Identity, row: ActualLRP, before: ActualLRP | None) -> None:
+        if before is not None:
+            if before.state is UNCLAIMED:
+                del self.unclaimed[identity]
+            elif before.state is CRASHED:
+                del self.crashed[identity]
+        if row.state is UNCLAIMED:
+            self.unclaimed[identity] = None
+        elif row.state is CRASHED:
+            self.crashed[identity] = None
         if row.presence is EVACUATING:
             self.evacuating[identity] = None
         elif row.presence is SUSPECT:
             self.suspect[identity] = None
 
     def __iter__(self) -> Iterator[ActualLRP]:
-        for rows in self.by_process.values():
-            yield from rows.values()
+        return iter(self.by_identity.values())
 
 
 class DesiredLRPs:
@@ -166,32 +158,25 @@ class DesiredLRPs:
         self.by_guid: dict[str, DesiredLRP] = {}
         self.instances = 0
         """How many instances are wanted in all."""
-        self.by_domain: dict[str, Ordered[str]] = {}
-        self.served: Frames[str] = Frames()
-        self.scheduling: Frames[str] = Frames()
-        self.routing: Frames[str] = Frames()
+        self.by_domain: Grouped[str] = Grouped()
 
     def put(self, lrp: DesiredLRP) -> None:
         guid = lrp.process_guid
         before = self.by_guid.get(guid)
         self.instances += lrp.instances - (0 if before is None else before.instances)
         self.by_guid[guid] = lrp
-        self.by_domain.setdefault(lrp.domain, {})[guid] = None
-        self.served.put(guid, lrp.served)
-        self.scheduling.put(guid, lrp.scheduling)
-        self.routing.put(guid, lrp.routing)
+        if before is None:
+            self.by_domain.add(lrp.domain, guid)
+        elif before.domain != lrp.domain:
+            self.by_domain.drop(before.domain, guid)
+            self.by_domain.add(lrp.domain, guid)
 
     def drop(self, guid: str) -> None:
         lrp = self.by_guid.pop(guid, None)
         if lrp is None:
             return
         self.instances -= lrp.instances
-        members = self.by_domain[lrp.domain]
-        del members[guid]
-        if not members:
-            del self.by_domain[lrp.domain]
-        for frames in (self.served, self.scheduling, self.routing):
-            frames.drop(guid)
+        self.by_domain.drop(lrp.domain, guid)
 
 
 class Tasks:
@@ -199,7 +184,6 @@ class Tasks:
 
     def __init__(self) -> None:
         self.by_guid: dict[str, Task] = {}
-        self.frames: Frames[str] = Frames()
         self.by_cell: Grouped[str] = Grouped()
         self.by_domain: Grouped[str] = Grouped()
         self.by_state: dict[TaskState, Ordered[str]] = {state: {} for state in TaskState}
@@ -207,21 +191,20 @@ class Tasks:
         self.totals = TaskTotals()
 
     def put(self, task: Task) -> None:
-        before = self.by_guid.get(task.guid)
+        guid = task.guid
+        before = self.by_guid.get(guid)
         if before is not None:
             if before.state is not task.state:
                 self.totals.note(before, task)
-            self.drop(task.guid)
-        self.by_guid[task.guid] = task
-        self.by_state[task.state][task.guid] = None
+            self.drop(guid)
+        self.by_guid[guid] = task
+        self.by_state[task.state][guid] = None
         if task.definition is None:
-            self.unreadable[task.guid] = None
+            self.unreadable[guid] = None
             return
-        frame = list_entry(task.message().SerializeToString())
-        self.frames.put(task.guid, frame)
-        self.by_domain.put(task.domain, task.guid, frame)
+        self.by_domain.add(task.domain, guid)
         if task.cell_id:
-            self.by_cell.put(task.cell_id, task.guid, frame)
+            self.by_cell.add(task.cell_id, guid)
 
     def numbers(self) -> dict[TaskState, int]:
         """How many tasks are in each state."""
@@ -233,7 +216,6 @@ class Tasks:
             return
         self.by_state[task.state].pop(guid, None)
         self.unreadable.pop(guid, None)
-        self.frames.drop(guid)
         self.by_domain.drop(task.domain, guid)
         self.by_cell.drop(task.cell_id, guid)
 
@@ -378,11 +360,11 @@ class Memory:
             if not ahead.by_key:
                 del self._actual_ahead[guid]
         lrp = self.desired.by_guid.get(guid)
-        came = (value is not None) - (self.actual.get(identity) is not None)
+        came = (value is not None) - (identity in self.actual.by_identity)
         if value is None:
             self.actual.drop(identity)
         else:
-            self.actual.put(value)
+            self.actual.put(identity, value)
         if came:
             wanted = 0 if lrp is None else lrp.instances
             if identity[2] is not ORDINARY:
@@ -484,8 +466,3 @@ def _add(counts: dict[str, int], key: str, number: int) -> None:
         counts[key] = total
     else:
         counts.pop(key, None)
-
-
-def frames_where(frames: Mapping[K, bytes], keep: Callable[[K], bool]) -> Sequence[bytes]:
-    """The frames whose key is wanted, in order."""
-    return [frame for key, frame in frames.items() if keep(key)]

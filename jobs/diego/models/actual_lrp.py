@@ -6,9 +6,10 @@ one EVACUATING and one SUSPECT (contract/lifecycle.md section 5). A record is a 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
+from diego.models.entries import list_entry
 from diego.wire import actual_lrp_pb2, modification_tag_pb2
 
 
@@ -78,6 +79,7 @@ class ActualLRP:
     placement_error: str = ""
     since: int = 0
     tag: ModificationTag = NO_TAG
+    _frame: bytes = field(default=b"", init=False, compare=False, repr=False)
 
     @property
     def identity(self) -> Identity:
@@ -87,6 +89,13 @@ class ActualLRP:
     def held_by(self, instance_guid: str, cell_id: str) -> bool:
         """Whether the record names exactly this instance on exactly this cell."""
         return self.instance_guid == instance_guid and self.cell_id == cell_id
+
+    @property
+    def frame(self) -> bytes:
+        """The encoded message as an entry of a list answer; made when first asked for."""
+        if not self._frame:
+            object.__setattr__(self, "_frame", list_entry(self.message().SerializeToString()))
+        return self._frame
 
     def message(self) -> actual_lrp_pb2.ActualLRP:
         """The record as the API and the events tell it; always with keys, net info, tag and `routable`."""

@@ -5,16 +5,21 @@ many is a join and nothing is copied twice. What decisions need often stands bes
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
 from diego.models.actual_lrp import ModificationTag
+from diego.models.entries import entry_content, list_entry
 from diego.wire import desired_lrp_pb2, volume_mount_pb2
+from diego.wire.shallow import shallow
 
 INTERNAL_ROUTER = "internal-router"
-LIST_ENTRY = b"\x12"
 
+DesiredParts = shallow(desired_lrp_pb2.DesiredLRP)
+SchedulingParts = shallow(desired_lrp_pb2.DesiredLRPSchedulingInfo)
+"""Shallow twins: to hand parts on without a look into them."""
 
 MetricTag = tuple[str, str, int]
 """Name, static text, dynamic value: the wanted value of a metric tag is a text, or each instance has its own."""
@@ -26,9 +31,9 @@ INDEX, INSTANCE_GUID = 1, 2
 class DesiredLRP:
     """One record.
 
-    For the store: `message()` has every column's content except `created_at`, which belongs into the run
-    info, and `volume_drivers(message)` is the volume placement. `DesiredLRP.of(message, created_at)` makes
-    the record again from the columns.
+    For the store: `message()` (or `parts()`) has every column's content except `created_at`, which belongs into the
+    run info, and `volume_drivers` is the volume placement. `DesiredLRP.of(message, created_at)` makes the record
+    again from the columns.
 
     Attributes:
         served: the message as list and get tell it, framed as an entry of field 2 (tag, length, bytes), with
@@ -36,7 +41,6 @@ class DesiredLRP:
             has `routes` and `modification_tag`, no unknown fields, and no port twice. Equal messages have
             equal bytes, here and in the short forms.
         completed: how many bytes at the end of `served` are not stored but only told.
-        scheduling, routing: the two short forms, framed in the same way.
         internal_routes: the host names of the `internal-router` entry; None without such an entry.
         created_at: Unix nanoseconds.
         update_strategy: the number of DesiredLRP.UpdateStrategy; what an evacuation does with what runs.
@@ -50,12 +54,12 @@ class DesiredLRP:
     created_at: int
     served: bytes
     completed: int
-    scheduling: bytes
-    routing: bytes
     internal_routes: tuple[str, ...] | None
     metric_tags: tuple[MetricTag, ...]
     update_strategy: int = 0
     layered: bool = False
+    _scheduling: bytes = field(default=b"", init=False, compare=False, repr=False)
+    _routing: bytes = field(default=b"", init=False, compare=False, repr=False)
 
     @classmethod
     def of(cls, message: desired_lrp_pb2.DesiredLRP, created_at: int) -> "DesiredLRP":
@@ -76,13 +80,25 @@ class DesiredLRP:
             created_at=created_at,
             served=list_entry(message.SerializeToString(deterministic=True) + completion),
             completed=len(completion),
-            scheduling=list_entry(_scheduling(message).SerializeToString(deterministic=True)),
-            routing=list_entry(_routing(message).SerializeToString(deterministic=True)),
             internal_routes=internal_routes(message.routes),
             metric_tags=_metric_tags(message),
             update_strategy=message.update_strategy,
             layered=bool(message.image_layers),
         )
+
+    @property
+    def scheduling(self) -> bytes:
+        """The form for who places instances, framed in the same way; made when first asked for."""
+        if not self._scheduling:
+            object.__setattr__(self, "_scheduling", list_entry(_scheduling(self.parts())))
+        return self._scheduling
+
+    @property
+    def routing(self) -> bytes:
+        """The form for who routes, framed in the same way; made when first asked for."""
+        if not self._routing:
+            object.__setattr__(self, "_routing", list_entry(_routing(self.parts())))
+        return self._routing
 
     @property
     def frame(self) -> bytes:
@@ -97,6 +113,14 @@ class DesiredLRP:
     def message(self) -> desired_lrp_pb2.DesiredLRP:
         """The stored message decoded, a new one each time."""
         return desired_lrp_pb2.DesiredLRP.FromString(self._stored)
+
+    def parts(self) -> Any:
+        """The stored message read one level deep, a new one each time."""
+        return DesiredParts.FromString(self._stored)
+
+    def volume_drivers(self) -> list[str]:
+        """The drivers that a cell must have: the volume placement."""
+        return part_drivers(self.parts())
 
     def served_message(self) -> desired_lrp_pb2.DesiredLRP:
         """The message as list and get tell it, a new one each time."""
@@ -129,27 +153,11 @@ def volume_drivers(mounts: Iterable[volume_mount_pb2.VolumeMount]) -> list[str]:
     return [mount.driver for mount in mounts]
 
 
-def list_entry(encoded: bytes) -> bytes:
-    """An encoded message as an entry of field 2, which is where every list answer of the BBS has its entries."""
-    return LIST_ENTRY + varint(len(encoded)) + encoded
-
-
-def entry_content(entry: bytes) -> bytes:
-    """The encoded message inside an entry made by `list_entry`."""
-    start = 1
-    while entry[start] & 0x80:
-        start += 1
-    return entry[start + 1 :]
-
-
-def varint(number: int) -> bytes:
-    """A non-negative number in protobuf's base-128 form."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+def part_drivers(parts: Any) -> list[str]:
+    """The same from a shallow twin."""
+    if not parts.volume_mounts:
+        return []
+    return volume_drivers(map(volume_mount_pb2.VolumeMount.FromString, parts.volume_mounts))
 
 
 def _metric_tags(message: desired_lrp_pb2.DesiredLRP) -> tuple[MetricTag, ...]:
@@ -157,40 +165,39 @@ def _metric_tags(message: desired_lrp_pb2.DesiredLRP) -> tuple[MetricTag, ...]:
     return tuple(sorted([(name, (tag := tags[name]).static, tag.dynamic) for name in tags]))
 
 
-def _scheduling(message: desired_lrp_pb2.DesiredLRP) -> desired_lrp_pb2.DesiredLRPSchedulingInfo:
-    info = desired_lrp_pb2.DesiredLRPSchedulingInfo(
-        desired_lrp_key=desired_lrp_pb2.DesiredLRPKey(
-            process_guid=message.process_guid, domain=message.domain, log_guid=message.log_guid
-        ),
-        annotation=message.annotation,
-        instances=message.instances,
-        desired_lrp_resource=desired_lrp_pb2.DesiredLRPResource(
-            memory_mb=message.memory_mb,
-            disk_mb=message.disk_mb,
-            root_fs=message.root_fs,
-            max_pids=message.max_pids,
-        ),
-        routes=message.routes,
-        modification_tag=message.modification_tag,
-        PlacementTags=message.PlacementTags,
+def _scheduling(parts: Any) -> bytes:
+    key = desired_lrp_pb2.DesiredLRPKey(
+        process_guid=parts.process_guid, domain=parts.domain, log_guid=parts.log_guid
     )
-    info.volume_placement.SetInParent()
-    if message.volume_mounts:
-        info.volume_placement.driver_names.extend(volume_drivers(message.volume_mounts))
-    return info
+    resource = desired_lrp_pb2.DesiredLRPResource(
+        memory_mb=parts.memory_mb, disk_mb=parts.disk_mb, root_fs=parts.root_fs, max_pids=parts.max_pids
+    )
+    drivers = part_drivers(parts)
+    placement = volume_mount_pb2.VolumePlacement(driver_names=drivers).SerializeToString() if drivers else b""
+    encoded: bytes = SchedulingParts(
+        desired_lrp_key=key.SerializeToString(),
+        annotation=parts.annotation,
+        instances=parts.instances,
+        desired_lrp_resource=resource.SerializeToString(),
+        routes=parts.routes,
+        modification_tag=parts.modification_tag,
+        volume_placement=placement,
+        PlacementTags=parts.PlacementTags,
+    ).SerializeToString()
+    return encoded
 
 
-def _routing(message: desired_lrp_pb2.DesiredLRP) -> desired_lrp_pb2.DesiredLRP:
-    told = desired_lrp_pb2.DesiredLRP(
-        process_guid=message.process_guid,
-        domain=message.domain,
-        log_guid=message.log_guid,
-        instances=message.instances,
-        routes=message.routes,
-        modification_tag=message.modification_tag,
-    )
-    told.metric_tags.MergeFrom(message.metric_tags)
-    return told
+def _routing(parts: Any) -> bytes:
+    encoded: bytes = DesiredParts(
+        process_guid=parts.process_guid,
+        domain=parts.domain,
+        log_guid=parts.log_guid,
+        instances=parts.instances,
+        routes=parts.routes,
+        modification_tag=parts.modification_tag,
+        metric_tags=parts.metric_tags,
+    ).SerializeToString()
+    return encoded
 
 
 def _completion(message: desired_lrp_pb2.DesiredLRP) -> bytes:

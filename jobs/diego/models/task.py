@@ -1,9 +1,10 @@
 """A task: something that runs once, and whose result somebody waits for (contract/lifecycle.md section 8)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Self
 
+from diego.models.entries import list_entry
 from diego.wire import task_pb2
 
 
@@ -46,6 +47,14 @@ class Task:
     failure_reason: str = ""
     rejection_count: int = 0
     rejection_reason: str = ""
+    _frame: bytes = field(default=b"", init=False, compare=False, repr=False)
+
+    @property
+    def frame(self) -> bytes:
+        """The encoded message as an entry of a list answer; made when first asked for."""
+        if not self._frame:
+            object.__setattr__(self, "_frame", list_entry(self.message().SerializeToString()))
+        return self._frame
 
     def parsed_definition(self) -> task_pb2.TaskDefinition:
         """The definition decoded, a new message each time; empty where it could not be read."""

@@ -9,7 +9,7 @@ from diego.bbs.core import evacuation, events, lifecycle
 from diego.bbs.core.events import Event
 from diego.bbs.core.lifecycle import Change, Outcome, Rows
 from diego.models import ActualLRP, Presence
-from diego.models.desired_lrp import list_entry
+from diego.models.entries import list_entry
 from diego.wire import events_pb2
 from support.records import (
     ELSEWHERE,

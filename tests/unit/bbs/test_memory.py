@@ -12,7 +12,7 @@ from diego.bbs.core.convergence import Circumstances, converge_index, outdated
 from diego.bbs.core.lifecycle import Key, Rows
 from diego.bbs.memory import Memory
 from diego.models import ActualLRP, ActualLRPState, DesiredLRP, Domain, Presence, TaskState
-from diego.models.desired_lrp import list_entry
+from diego.models.entries import list_entry
 from support.records import (
     NOW,
     a_desired_lrp,
@@ -29,7 +29,7 @@ READER, WRITER = 1, 2
 
 
 def listed(memory: Memory) -> list[bytes]:
-    return memory.actual.frames.all()
+    return [row.frame for row in memory.actual]
 
 
 def frame(row: ActualLRP) -> bytes:
@@ -112,21 +112,20 @@ class TestTasks:
 
         memory.put_task("task", a_task(definition=None))
 
-        assert memory.tasks.frames.all() == []
+        assert memory.tasks.by_domain.by_group == {}
         assert list(memory.tasks.unreadable) == ["task"]
 
 
 class TestDesired:
-    def test_a_list_is_a_join_of_the_kept_frames(self) -> None:
+    def test_a_domain_has_what_is_wanted_in_it_now(self) -> None:
         memory = Memory()
         for guid in ("a", "b"):
             memory.put_desired(guid, a_desired_lrp(guid))
 
-        memory.put_desired("a", a_desired_lrp("a", instances=5))
+        memory.put_desired("a", a_desired_lrp("a", domain="other"))
 
-        frames = memory.desired.served
-        assert frames.all() == [memory.desired.by_guid[guid].served for guid in ("a", "b")]
-        assert frames.length == len(b"".join(frames.all()))
+        assert list(memory.desired.by_domain.of("domain")) == ["b"]
+        assert list(memory.desired.by_domain.of("other")) == ["a"]
 
 
 # Histories: whatever is written and removed, indexes say the same as a look at everything.
@@ -196,8 +195,7 @@ class MemoryHistory(RuleBasedStateMachine):
     @invariant()
     def lists_are_complete(self) -> None:
         table = self.memory.actual
-        assert sorted(table.frames.all()) == sorted(frame(row) for row in self.rows.values())
-        assert table.frames.length == sum(map(len, table.frames.all()))
+        assert sorted(listed(self.memory)) == sorted(frame(row) for row in self.rows.values())
         for cell in CELLS:
             assert set(table.by_cell.of(cell)) == {i for i, row in self.rows.items() if row.cell_id == cell}
         for domain in ("d1", "d2"):

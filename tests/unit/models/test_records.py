@@ -1,7 +1,8 @@
 """Records and the messages that tell of them."""
 
 from diego.models import DesiredLRP, Task
-from diego.models.desired_lrp import entry_content, internal_routes, list_entry, varint
+from diego.models.desired_lrp import internal_routes
+from diego.models.entries import entry_content, list_entry, varint
 from diego.wire import desired_lrp_pb2, desired_lrp_requests_pb2
 from support.records import (
     NET_INFO,

@@ -8,7 +8,7 @@ import orjson
 
 from diego.bbs.core import validation
 from diego.models import ActualLRP, ActualLRPState, BbsError, DesiredLRP, ModificationTag, Presence
-from diego.models.desired_lrp import volume_drivers
+from diego.models.desired_lrp import part_drivers
 from diego.wire import desired_lrp_pb2
 
 HELD = frozenset({ActualLRPState.CLAIMED, ActualLRPState.RUNNING})
@@ -105,18 +105,18 @@ def check_routes(routes: desired_lrp_pb2.ProtoRoutes) -> None:
 
 def start_request(lrp: DesiredLRP, indices: Iterable[int], *, new: bool = False) -> StartRequest:
     """The auction of some indices. `new`: asked right at the desire, which tells no drivers as an empty list."""
-    message = lrp.message()
-    drivers = tuple(volume_drivers(message.volume_mounts))
+    parts = lrp.parts()
+    drivers = tuple(part_drivers(parts))
     return StartRequest(
         process_guid=lrp.process_guid,
         domain=lrp.domain,
         indices=tuple(indices),
-        placement_tags=tuple(message.PlacementTags) or None,
+        placement_tags=tuple(parts.PlacementTags) or None,
         volume_drivers=drivers if drivers or new else None,
-        root_fs=message.root_fs,
-        memory_mb=message.memory_mb,
-        disk_mb=message.disk_mb,
-        max_pids=message.max_pids,
+        root_fs=parts.root_fs,
+        memory_mb=parts.memory_mb,
+        disk_mb=parts.disk_mb,
+        max_pids=parts.max_pids,
     )
 
 

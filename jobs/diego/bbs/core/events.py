@@ -12,7 +12,7 @@ from typing import NamedTuple
 from diego.bbs.core.lifecycle import Change, Crash, Rows
 from diego.models import ActualLRP, ActualLRPState, Presence
 from diego.models.actual_lrp import Identity
-from diego.models.desired_lrp import varint
+from diego.models.entries import varint
 from diego.wire import actual_lrp_pb2, events_pb2, modification_tag_pb2
 
 RUNNING, UNCLAIMED = ActualLRPState.RUNNING, ActualLRPState.UNCLAIMED

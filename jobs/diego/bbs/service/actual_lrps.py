@@ -1,6 +1,6 @@
 """Use-cases of actual LRPs: what cells and the auctioneer report, who asks where things run, evacuation."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from diego.bbs.commits import UNAVAILABLE
 from diego.bbs.core import evacuation, lifecycle, validation
@@ -11,7 +11,6 @@ from diego.bbs.outside import CallFailed
 from diego.bbs.service.context import Context, frames_answer, log
 from diego.bbs.wire_answers import error_answer, evacuation_answer
 from diego.models import ActualLRP, ActualLRPState, BbsError, ErrorType, Presence
-from diego.models.actual_lrp import Identity
 from diego.runtime.api import Answer, Pending
 from diego.wire import actual_lrp_pb2, actual_lrp_requests_pb2, evacuation_pb2
 
@@ -31,32 +30,17 @@ class ActualLRPService:
         """The records that fit all filters that are set; an index of 0 is a filter when it is there."""
         table = self._memory.actual
         index = asked.index if asked.HasField("index") else None
+        domain, cell_id = asked.domain, asked.cell_id
+        rows: Iterable[ActualLRP] = table.by_identity.values()
         if asked.process_guid:
-            rows = table.by_process.get(asked.process_guid, {})
-            return frames_answer(
-                [
-                    table.frames.by_key[identity]
-                    for identity, row in rows.items()
-                    if _fits(row, asked.domain, asked.cell_id, index)
-                ]
-            )
-        if asked.cell_id:
-            found: Mapping[Identity, bytes] = table.by_cell.of(asked.cell_id)
-        elif asked.domain:
-            found = table.by_domain.of(asked.domain)
-        else:
-            found = table.frames.by_key
-            if index is None:
-                return frames_answer(table.frames.all(), table.frames.length)
-        if index is None and not (asked.cell_id and asked.domain):
-            return frames_answer(list(found.values()))
-        return frames_answer(
-            [
-                frame
-                for identity, frame in found.items()
-                if _fits(table.by_process[identity[0]][identity], asked.domain, "", index)
-            ]
-        )
+            rows = table.by_process.get(asked.process_guid, {}).values()
+        elif cell_id:
+            rows = [table.by_identity[identity] for identity in table.by_cell.of(cell_id)]
+        elif domain:
+            rows = [table.by_identity[identity] for identity in table.by_domain.of(domain)]
+        if domain or cell_id or index is not None:
+            rows = [row for row in rows if _fits(row, domain, cell_id, index)]
+        return frames_answer([row.frame for row in rows])
 
     def list_by_process_guids(self, asked: actual_lrp_requests_pb2.ActualLRPsByProcessGuidsRequest) -> Answer:
         """All records of some processes."""
@@ -65,9 +49,9 @@ class ActualLRPService:
         table = self._memory.actual
         return frames_answer(
             [
-                table.frames.by_key[identity]
+                row.frame
                 for guid in dict.fromkeys(asked.process_guids)
-                for identity in table.by_process.get(guid, ())
+                for row in table.by_process.get(guid, {}).values()
             ]
         )
 

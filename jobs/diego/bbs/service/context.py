@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from diego.bbs.commits import UNAVAILABLE, Committer
@@ -18,7 +18,8 @@ from diego.runtime.process import Runtime
 BULK_FROM = 256 << 10
 """Bytes: longer answers are drawn as the client reads."""
 
-FRAMES_IN_A_PIECE = 64
+PIECE = 256 << 10
+"""Bytes, about, of each piece: what one turn of the loop encrypts and sends."""
 
 log = get_logger("bbs")
 
@@ -105,15 +106,14 @@ class Context:
         self.outside.do(tell)
 
 
-def frames_answer(frames: Sequence[bytes], length: int | None = None) -> Answer:
+def frames_answer(frames: Sequence[bytes]) -> Answer:
     """List entries as a whole answer, or as one that is drawn piece by piece when it is long."""
-    total = sum(map(len, frames)) if length is None else length
+    total = sum(map(len, frames))
     if total <= BULK_FROM:
         return b"".join(frames)
-    return Bulk(
-        total,
-        (
-            b"".join(frames[start : start + FRAMES_IN_A_PIECE])
-            for start in range(0, len(frames), FRAMES_IN_A_PIECE)
-        ),
-    )
+    return Bulk(total, _pieces(frames, max(1, len(frames) * PIECE // total)))
+
+
+def _pieces(frames: Sequence[bytes], count: int) -> Iterator[bytes]:
+    for start in range(0, len(frames), count):
+        yield b"".join(frames[start : start + count])

@@ -8,11 +8,10 @@ from diego.bbs.commits import UNAVAILABLE
 from diego.bbs.core import desired_lrps, validation
 from diego.bbs.core.layers import downgrade_desired_lrp
 from diego.bbs.core.lifecycle import Change, Key, unclaimed
-from diego.bbs.events import Announcer
-from diego.bbs.memory import Frames
+from diego.bbs.events import Heard
 from diego.bbs.service.context import Context, frames_answer
 from diego.models import ActualLRP, BbsError, DesiredLRP, ErrorType
-from diego.models.desired_lrp import list_entry
+from diego.models.entries import list_entry
 from diego.runtime.api import Answer, Pending
 from diego.wire import desired_lrp_requests_pb2
 
@@ -34,14 +33,10 @@ class DesiredLRPService:
 
     def list(self, asked: desired_lrp_requests_pb2.DesiredLRPsRequest, *, layers: bool = True) -> Answer:
         """Whole records that fit all filters. Without `layers` in the form for clients that do not know them."""
-        table = self._memory.desired
-        guids = self._fitting(asked.domain, asked.process_guids, asked.app_guids)
+        lrps = self._fitting(asked.domain, asked.process_guids, asked.app_guids)
         if layers:
-            return self._frames(table.served, guids)
-        frames = [
-            self._downgraded(table.by_guid[guid]) for guid in (table.by_guid if guids is None else guids)
-        ]
-        return frames_answer(frames)
+            return frames_answer([lrp.served for lrp in lrps])
+        return frames_answer([self._downgraded(lrp) for lrp in lrps])
 
     def get(
         self, asked: desired_lrp_requests_pb2.DesiredLRPByProcessGuidRequest, *, layers: bool = True
@@ -50,15 +45,13 @@ class DesiredLRPService:
         return lrp.served if layers else self._downgraded(lrp)
 
     def scheduling_infos(self, asked: desired_lrp_requests_pb2.DesiredLRPsRequest) -> Answer:
-        return self._frames(
-            self._memory.desired.scheduling, self._fitting(asked.domain, asked.process_guids, ())
-        )
+        return frames_answer([lrp.scheduling for lrp in self._fitting(asked.domain, asked.process_guids, ())])
 
     def scheduling_info(self, asked: desired_lrp_requests_pb2.DesiredLRPByProcessGuidRequest) -> bytes:
         return self._found(asked.process_guid).scheduling
 
     def routing_infos(self, asked: desired_lrp_requests_pb2.DesiredLRPsRequest) -> Answer:
-        return self._frames(self._memory.desired.routing, self._fitting("", asked.process_guids, ()))
+        return frames_answer([lrp.routing for lrp in self._fitting("", asked.process_guids, ())])
 
     # ---- who wants
 
@@ -132,8 +125,8 @@ class DesiredLRPService:
         indices: Sequence[int],
         request_id: str,
         *,
-        before_rows: Callable[[Announcer], None] | None = None,
-        after_rows: Callable[[Announcer], None] | None = None,
+        before_rows: Callable[[Heard], None] | None = None,
+        after_rows: Callable[[Heard], None] | None = None,
         delete: Iterable[ActualLRP] = (),
         act: Callable[[], None] | None = None,
         new: bool = False,
@@ -230,29 +223,21 @@ class DesiredLRPService:
 
     def _fitting(
         self, domain: str, process_guids: Iterable[str], app_guids: Iterable[str]
-    ) -> Sequence[str] | None:
-        """The guids that fit all filters; None where none is set."""
+    ) -> Iterable[DesiredLRP]:
+        """The records that fit all filters that are set."""
         table = self._memory.desired
-        guids: Iterable[str] | None = None
-        wanted = list(dict.fromkeys(process_guids))
+        lrps: Iterable[DesiredLRP] = table.by_guid.values()
+        wanted = dict.fromkeys(process_guids)
         if wanted:
-            guids = [
-                guid
-                for guid in wanted
-                if guid in table.by_guid and (not domain or table.by_guid[guid].domain == domain)
-            ]
+            found = map(table.by_guid.get, wanted)
+            lrps = [lrp for lrp in found if lrp is not None and (not domain or lrp.domain == domain)]
         elif domain:
-            guids = table.by_domain.get(domain, ())
+            lrps = [table.by_guid[guid] for guid in table.by_domain.of(domain)]
         prefixes = [_like(app_guid) for app_guid in app_guids]
         if prefixes:
             begins = re.compile("|".join(prefixes), re.DOTALL)
-            guids = [guid for guid in (table.by_guid if guids is None else guids) if begins.match(guid)]
-        return None if guids is None else list(guids)
-
-    def _frames(self, frames: Frames[str], guids: Sequence[str] | None) -> Answer:
-        if guids is None or len(guids) == len(frames.by_key):
-            return frames_answer(frames.all(), frames.length)
-        return frames_answer([frames.by_key[guid] for guid in guids])
+            lrps = [lrp for lrp in lrps if begins.match(lrp.process_guid)]
+        return lrps
 
     def _downgraded(self, lrp: DesiredLRP) -> bytes:
         if not lrp.layered:

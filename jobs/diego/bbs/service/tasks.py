@@ -1,6 +1,6 @@
 """Use-cases of tasks: from the wish to the result, and telling it to whoever waits."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from diego.bbs.commits import Transaction
 from diego.bbs.core import tasks, validation
@@ -9,7 +9,7 @@ from diego.bbs.outside import CallFailed
 from diego.bbs.service.context import Context, frames_answer, log
 from diego.bbs.wire_answers import start_task_answer
 from diego.models import BbsError, ErrorType, Task, TaskState
-from diego.models.desired_lrp import list_entry
+from diego.models.entries import list_entry
 from diego.runtime.api import Answer
 from diego.wire import task_requests_pb2
 
@@ -29,17 +29,16 @@ class TaskService:
         table = self._memory.tasks
         if any(_fits(table.by_guid[guid], asked.domain, asked.cell_id) for guid in table.unreadable):
             raise BbsError(ErrorType.DESERIALIZE)
-        found: Mapping[str, bytes] = table.frames.by_key
+        guids: Iterable[str] = table.by_guid
         if asked.cell_id:
-            found = table.by_cell.of(asked.cell_id)
+            guids = table.by_cell.of(asked.cell_id)
         elif asked.domain:
-            found = table.by_domain.of(asked.domain)
-        guids: Iterable[str] = found
-        if asked.cell_id and asked.domain:
-            guids = [guid for guid in found if table.by_guid[guid].domain == asked.domain]
+            guids = table.by_domain.of(asked.domain)
+        tasks = (table.by_guid[guid] for guid in guids if guid not in table.unreadable)
+        fitting = [task for task in tasks if _fits(task, asked.domain, asked.cell_id)]
         if layers:
-            return frames_answer([found[guid] for guid in guids])
-        return frames_answer([_downgraded(table.by_guid[guid]) for guid in guids])
+            return frames_answer([task.frame for task in fitting])
+        return frames_answer([_downgraded(task) for task in fitting])
 
     def get(self, asked: task_requests_pb2.TaskByGuidRequest, *, layers: bool = True) -> bytes:
         validation.refuse([] if asked.task_guid else [validation.field("task_guid")])
@@ -49,7 +48,7 @@ class TaskService:
             raise BbsError.not_found()
         if task.definition is None:
             raise BbsError(ErrorType.DESERIALIZE)
-        return table.frames.by_key[task.guid] if layers else _downgraded(task)
+        return task.frame if layers else _downgraded(task)
 
     # ---- who wants, and who runs
 
