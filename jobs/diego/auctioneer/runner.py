@@ -19,7 +19,7 @@ from diego.auctioneer.core.starts import LRPStart, Start
 from diego.auctioneer.measures import Measures
 from diego.auctioneer.reports import Reports
 from diego.models.errors import BbsError
-from diego.runtime.logs import get_logger
+from diego.runtime.logs import get_logger, trace
 
 STATE_ATTEMPTS = 4
 """How often the cells are asked when not one gives a usable state."""
@@ -84,7 +84,8 @@ class Runner:
             try:
                 await self._round()
             except BbsError as error:
-                log.error("cells-not-listed", error=str(error))
+                request_id = self._batch.request_id
+                log.error("cells-not-listed", error=str(error), **trace(request_id))
                 await asyncio.sleep(CELLS_PAUSE)
                 self._wake.set()
             except Exception:
@@ -103,7 +104,7 @@ class Runner:
         self._reports.withdraw(starts)
         outcome = await asyncio.to_thread(schedule, states, starts, self._policy)
         if not self._may_act():
-            log.error("round-dropped", starts=len(starts), why="the lock was lost")
+            log.error("round-dropped", starts=len(starts), why="the lock was lost", **trace(request_id))
             return
         self.memory.note(outcome.explanations, time.time())
         returned = await self._commit(cells, outcome.work, request_id)
@@ -119,6 +120,7 @@ class Runner:
             handed_back=len(returned),
             seconds=round(seconds, 4),
             request_id=request_id,
+            **trace(request_id),
         )
 
     async def _states(self, cells: Sequence[Cell], request_id: str) -> list[CellState]:
@@ -128,7 +130,7 @@ class Runner:
             states = await self._cells.states(cells, request_id)
             if states or not cells:
                 break
-        self._measures.fetch_states.set(int((time.monotonic() - began) * 1e9))
+        self._measures.fetch_seconds = time.monotonic() - began
         return states
 
     async def _commit(
@@ -142,7 +144,11 @@ class Runner:
         for cell_id, answer in answers.items():
             if isinstance(answer, CellFailed):
                 log.error(
-                    "work-of-unknown-fate", cell_id=cell_id, starts=len(work[cell_id]), error=str(answer)
+                    "work-of-unknown-fate",
+                    cell_id=cell_id,
+                    starts=len(work[cell_id]),
+                    error=str(answer),
+                    **trace(request_id),
                 )
             elif isinstance(answer, BaseException):
                 raise answer

@@ -13,7 +13,7 @@ from diego.auctioneer.measures import Measures
 from diego.auctioneer.runner import QueueFull, Runner
 from diego.runtime.api import Answer, Api, Call, Reply
 from diego.runtime.exchange import Exchange
-from diego.runtime.logs import get_logger
+from diego.runtime.logs import get_logger, trace
 
 JSON = "application/json"
 QUEUED = Reply(202, b"{}", JSON)
@@ -39,19 +39,19 @@ def auction_api(runner: Runner, measures: Measures) -> Api:
         await exchange.reply(200, orjson.dumps(found), {"Content-Type": JSON})
 
     def take(call: Call, decode: Callable[[bytes], Asked]) -> Reply:
-        began = time.monotonic_ns()
+        began = time.monotonic()
         try:
             asked = decode(call.body)
             if asked.dropped:
-                log.error("invalid-starts-dropped", count=asked.dropped)
+                log.error("invalid-starts-dropped", count=asked.dropped, **trace(call.request_id))
             runner.ask(asked.starts, call.request_id)
         except Undecodable as error:
             return _error(400, str(error))
         except QueueFull:
             return _error(503, "too many starts are waiting")
         finally:
-            measures.requests.inc()
-            measures.latency.set(time.monotonic_ns() - began)
+            measures.requests += 1
+            measures.request_seconds = time.monotonic() - began
         return QUEUED
 
     return api
