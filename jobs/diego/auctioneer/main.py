@@ -60,7 +60,7 @@ def compose(config: AuctioneerConfig, runtime: Runtime) -> list[Api]:
         passive=lambda: changes.put("passive"),
         lost=runtime.end,
     )
-    metrics.measured("LockHeld", "1 while this auctioneer holds the lock", lambda: float(holder.held))
+    metrics.original("LockHeld", "1 while this auctioneer holds the lock, else 0", lambda: float(holder.held))
 
     async def list_cells(request_id: str) -> Sequence[Cell]:
         presences = await asyncio.to_thread(bbs.cells, request_id=request_id)

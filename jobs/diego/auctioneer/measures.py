@@ -1,22 +1,39 @@
 """The auctioneer's numbers, by the original's names (contract/auction.md section 8)."""
 
-from diego.runtime import metrics
+from prometheus_client import Counter
+
+from diego.runtime.metrics import Kind, Unit, counter, histogram, name_of, original
 
 
 class Measures:
-    """What a round counts. Gauges of time are nanoseconds."""
+    """What a round and a call of the API leave behind. Only the loop writes here."""
 
     def __init__(self) -> None:
-        self.fetch_states = metrics.gauge(
-            "AuctioneerFetchStatesDuration", "time to read all cells' states in the last round, nanoseconds"
+        self.fetch_seconds: float | None = None
+        """How long reading all cells' states took in the last round."""
+        self.request_seconds: float | None = None
+        """How long the last call of the API took."""
+        self.requests = 0
+        original(
+            "AuctioneerFetchStatesDuration",
+            "Time to read all cells' states in the last round",
+            lambda: self.fetch_seconds,
+            unit=Unit.NANOS,
         )
-        self.failed_states = metrics.counter(
-            "AuctioneerFailedCellStateRequests", "cells that gave no usable state"
+        original(
+            "RequestLatency",
+            "Time of the last call of the API",
+            lambda: self.request_seconds,
+            unit=Unit.NANOS,
         )
-        self.lrps_started = metrics.counter("AuctioneerLRPAuctionsStarted", "instances placed")
-        self.tasks_started = metrics.counter("AuctioneerTaskAuctionsStarted", "tasks placed")
-        self.lrps_failed = metrics.counter("AuctioneerLRPAuctionsFailed", "instances not placed")
-        self.tasks_failed = metrics.counter("AuctioneerTaskAuctionsFailed", "tasks not placed")
-        self.requests = metrics.counter("RequestCount", "calls of the API")
-        self.latency = metrics.gauge("RequestLatency", "time that the last call of the API took, nanoseconds")
-        self.rounds = metrics.histogram("auctioneer_round_seconds", "length of a round, cells included")
+        original("RequestCount", "Calls of the API", lambda: self.requests, kind=Kind.COUNTER)
+        self.failed_states = _counted("AuctioneerFailedCellStateRequests", "Cells that gave no usable state")
+        self.lrps_started = _counted("AuctioneerLRPAuctionsStarted", "Instances placed")
+        self.tasks_started = _counted("AuctioneerTaskAuctionsStarted", "Tasks placed")
+        self.lrps_failed = _counted("AuctioneerLRPAuctionsFailed", "Instances not placed")
+        self.tasks_failed = _counted("AuctioneerTaskAuctionsFailed", "Tasks not placed")
+        self.rounds = histogram("auctioneer_round_seconds", "Length of a round, cells included")
+
+
+def _counted(name: str, meaning: str) -> Counter:
+    return counter(name_of(name, kind=Kind.COUNTER), meaning)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from diego.auctioneer.core.starts import Key, LRPStart, Start, key_of
 from diego.bbs.client import BbsClient
 from diego.models.errors import BbsError
-from diego.runtime.logs import get_logger
+from diego.runtime.logs import get_logger, trace
 from diego.wire.actual_lrp_pb2 import ActualLRPKey
 
 REPORTERS = 16
@@ -61,6 +61,12 @@ class Reports:
             else:
                 self._bbs.reject_task(start.task_guid, reason, request_id=request_id)
         except BbsError as error:
-            log.error("failure-not-reported", guid=key.guid, index=key.number, error=str(error))
+            log.error(
+                "failure-not-reported",
+                guid=key.guid,
+                index=key.number,
+                error=str(error),
+                **trace(request_id),
+            )
         except Exception:
-            log.exception("failure-not-reported", guid=key.guid, index=key.number)
+            log.exception("failure-not-reported", guid=key.guid, index=key.number, **trace(request_id))

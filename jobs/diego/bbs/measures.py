@@ -4,16 +4,14 @@ What a run of convergence finds is told until the next run has found something e
 BBS that is not active, such a number is absent. Nothing is counted when somebody looks: counts follow the changes.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from diego.bbs.counts import Findings, LRPCounts
 from diego.bbs.events import Announcer
 from diego.bbs.memory import Memory
-from diego.database import PoolStatistics
-from diego.database.measures import measure_database
 from diego.models import TaskState
 from diego.runtime.api import Api
 from diego.runtime.metrics import Kind, Tally, Unit, measured, original, read
@@ -99,7 +97,7 @@ def measure(memory: Memory, announcer: Announcer, lock: Lock, beginning: Beginni
     original(
         "OpenFileDescriptors",
         "Open file descriptors of the process",
-        lambda: len(os.listdir("/proc/self/fd")),
+        lambda: sum(1 for _ in Path("/proc/self/fd").iterdir()),
     )
     original(
         "MigrationDuration",
@@ -120,17 +118,9 @@ def measure(memory: Memory, announcer: Announcer, lock: Lock, beginning: Beginni
 def _measure_memory(memory: Memory) -> None:
     totals = memory.tasks.totals
     for name, meaning, of_cell in (
-        (
-            "TasksStarted",
-            "Tasks that began on the cell since this BBS became active",
-            memory.tasks.totals.started,
-        ),
-        ("TasksSucceeded", "Tasks that succeeded on it", memory.tasks.totals.succeeded),
-        (
-            "TasksFailed",
-            "Tasks that failed on it, or, under an empty name, before any cell",
-            memory.tasks.totals.failed,
-        ),
+        ("TasksStarted", "Tasks begun on the cell since this BBS became active", totals.started),
+        ("TasksSucceeded", "Tasks that succeeded on it", totals.succeeded),
+        ("TasksFailed", "Tasks that failed on it; under an empty name those that no cell had", totals.failed),
     ):
         original(name, meaning, _by_label(of_cell), tags=("cell-id",))
     measured("bbs_domains", "Domains, fresh or not", lambda: len(memory.domains))
@@ -176,11 +166,6 @@ def _measure_streams(announcer: Announcer) -> None:
 
 def _by_label(totals: Mapping[str, int]) -> Callable[[], Mapping[tuple[str, ...], float]]:
     return lambda: {(label,): number for label, number in dict(totals).items()}
-
-
-def measure_store(statistics: Callable[[], PoolStatistics]) -> None:
-    """The connections to the database."""
-    measure_database(statistics)
 
 
 # ---- convergence

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diego.database import InvalidDataSource, Settings, parse_data_source
+from diego.database.health import HealthCheck
 from diego.runtime.config import Duration
 
 GO_DEFAULT_TIMEOUT = 600.0
@@ -32,6 +33,10 @@ class LocketConfig:
     db_connection_timeout: Duration = GO_DEFAULT_TIMEOUT
     db_read_timeout: Duration = GO_DEFAULT_TIMEOUT
     db_write_timeout: Duration = GO_DEFAULT_TIMEOUT
+    enable_db_health_check: bool = False
+    health_check_interval: Duration = 10.0
+    health_check_timeout: Duration = 5.0
+    health_check_failure_threshold: int = 3
     loggregator: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> list[str]:
@@ -49,7 +54,13 @@ class LocketConfig:
             "db_write_timeout",
             "report_interval",
         )
-        return faults + [f"{name}: must be positive" for name in positive if getattr(self, name) <= 0]
+        faults += [f"{name}: must be positive" for name in positive if getattr(self, name) <= 0]
+        return faults + self.health_check().faults()
+
+    def health_check(self) -> HealthCheck:
+        return HealthCheck(
+            self.health_check_interval, self.health_check_timeout, self.health_check_failure_threshold
+        )
 
     def database(self) -> Settings:
         """How to reach the database: every call's whole work ends within the smallest of the limits."""

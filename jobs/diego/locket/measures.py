@@ -1,19 +1,17 @@
-"""Locket's numbers (contract/config-and-metrics.md section 11), as gauges on /metrics.
+"""Locket's numbers (contract/config-and-metrics.md section 11), by the original's names on /metrics."""
 
-The names are the original's; its tag `request-type` is the label `request_type`.
-"""
-
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from diego.database import Pool, PoolStatistics
+from prometheus_client import Gauge
+
 from diego.locket.core.locks import Kind
 from diego.locket.expiry import Expiry
-from diego.runtime import metrics
+from diego.runtime.metrics import Highest, Unit, gauge, labels_of, name_of, original
 
 METHODS = ("Lock", "Release", "Fetch", "FetchAll")
+TAG = "request-type"
 
 
 class Cancelled(Exception):
@@ -24,18 +22,22 @@ class RequestMeasures:
     """Counts requests by method. A lock that another one holds counts as a success."""
 
     def __init__(self, period: float) -> None:
-        labels = ("request_type",)
-        self._started = metrics.gauge("RequestsStarted", "requests begun", labels)
-        self._succeeded = metrics.gauge("RequestsSucceeded", "requests answered, refusals included", labels)
-        self._failed = metrics.gauge("RequestsFailed", "requests that met an error", labels)
-        self._cancelled = metrics.gauge("RequestsCancelled", "requests whose caller went away", labels)
-        self._in_flight = metrics.gauge("RequestsInFlight", "requests under way", labels)
-        slowest = metrics.gauge("RequestLatencyMax", "slowest request of the period, nanoseconds", labels)
-        self._slowest = {method: Slowest(period) for method in METHODS}
+        self._started = _by_method("RequestsStarted", "Requests begun")
+        self._succeeded = _by_method("RequestsSucceeded", "Requests answered, refusals included")
+        self._failed = _by_method("RequestsFailed", "Requests that met an error")
+        self._cancelled = _by_method("RequestsCancelled", "Requests whose caller went away")
+        self._in_flight = _by_method("RequestsInFlight", "Requests under way")
+        self._slowest = {method: Highest(period) for method in METHODS}
         for method in METHODS:
             for each in (self._started, self._succeeded, self._failed, self._cancelled, self._in_flight):
                 each.labels(method).set(0)
-            slowest.labels(method).set_function(self._slowest[method].nanoseconds)
+        original(
+            "RequestLatencyMax",
+            "Slowest request of the present and the last period",
+            self._latencies,
+            unit=Unit.NANOS,
+            tags=(TAG,),
+        )
 
     @contextmanager
     def counting(self, method: str, refused: type[Exception]) -> Iterator[None]:
@@ -54,82 +56,21 @@ class RequestMeasures:
             outcome = self._cancelled
             raise
         finally:
-            self._slowest[method].took(time.monotonic() - began)
+            self._slowest[method].saw(time.monotonic() - began)
             outcome.labels(method).inc()
             self._in_flight.labels(method).dec()
 
+    def _latencies(self) -> Mapping[tuple[str, ...], float]:
+        return {(method,): slowest.value() for method, slowest in self._slowest.items()}
 
-class Slowest:
-    """The longest time of the present and the last period."""
 
-    def __init__(self, period: float, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._period = period
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._began = clock()
-        self._present = 0.0
-        self._last = 0.0
-
-    def took(self, seconds: float) -> None:
-        with self._lock:
-            self._turn()
-            self._present = max(self._present, seconds)
-
-    def nanoseconds(self) -> float:
-        with self._lock:
-            self._turn()
-            return round(max(self._present, self._last) * 1e9)
-
-    def _turn(self) -> None:
-        periods = int((self._clock() - self._began) / self._period)
-        if periods:
-            self._last = self._present if periods == 1 else 0.0
-            self._present = 0.0
-            self._began += periods * self._period
+def _by_method(name: str, meaning: str) -> Gauge:
+    return gauge(name_of(name), meaning, labels_of(name, (TAG,)))
 
 
 def measure_locks(expiry: Expiry) -> None:
     """Active rows as last read, and totals expired by this process."""
-    metrics.measured("ActiveLocks", "locks held", lambda: expiry.active[Kind.LOCK])
-    metrics.measured("ActivePresences", "presences held", lambda: expiry.active[Kind.PRESENCE])
-    metrics.measured("LocksExpired", "locks expired by this process", lambda: expiry.expired[Kind.LOCK])
-    metrics.measured(
-        "PresenceExpired", "presences expired by this process", lambda: expiry.expired[Kind.PRESENCE]
-    )
-
-
-class PoolMeasures:
-    """The database's numbers, read from the pool at most once a second."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._lock = threading.Lock()
-        self._taken = 0.0
-        self._statistics = PoolStatistics()
-
-    def register(self) -> None:
-        for name, meaning, value in (
-            ("DBOpenConnections", "connections open", lambda s: s.open_connections),
-            ("DBWaitCount", "waits for a connection", lambda s: s.wait_count),
-            ("DBWaitDuration", "time waited for connections, nanoseconds", lambda s: s.wait_seconds * 1e9),
-            ("DBQueriesTotal", "transactions", lambda s: s.queries_total),
-            ("DBQueriesSucceeded", "transactions that succeeded", lambda s: s.queries_succeeded),
-            ("DBQueriesFailed", "transactions that failed", lambda s: s.queries_failed),
-            ("DBQueriesInFlight", "transactions under way", lambda s: s.queries_in_flight),
-            (
-                "DBQueryDurationMax",
-                "slowest transaction since last asked, nanoseconds",
-                lambda s: s.query_seconds_max * 1e9,
-            ),
-        ):
-            metrics.measured(name, meaning, self._reader(value))
-
-    def _reader(self, value: Callable[[PoolStatistics], float]) -> Callable[[], float]:
-        return lambda: value(self._now())
-
-    def _now(self) -> PoolStatistics:
-        with self._lock:
-            now = time.monotonic()
-            if now - self._taken > 1.0:
-                self._taken, self._statistics = now, self._pool.statistics()
-            return self._statistics
+    original("ActiveLocks", "Locks held", lambda: expiry.active[Kind.LOCK])
+    original("ActivePresences", "Presences held", lambda: expiry.active[Kind.PRESENCE])
+    original("LocksExpired", "Locks expired by this process", lambda: expiry.expired[Kind.LOCK])
+    original("PresenceExpired", "Presences expired by this process", lambda: expiry.expired[Kind.PRESENCE])

@@ -115,8 +115,9 @@ def labels_of(original: str, tags: Iterable[str] = ()) -> tuple[str, ...]:
     return tuple(name.replace("-", "_") for name in names)
 
 
-Read = Callable[[], float | None] | Callable[[], Mapping[tuple[str, ...], float]]
-"""How a number is asked for; None or nothing in it: there is no such number at the moment."""
+Read = Callable[[], float | None] | Callable[[], Mapping[Any, float]]
+"""How a number is asked for: itself, or by the tuples of its labels' values. None, or nothing in it: there is no such
+number at the moment."""
 
 
 class _Reading(Collector):
