@@ -16,9 +16,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from diego.bbs.core.history import Row
 from diego.bbs.core.lifecycle import Change, Crash, Rows
-from diego.bbs.events import Announcer
+from diego.bbs.events import Announcer, Heard
 from diego.bbs.memory import Memory
+from diego.bbs.recorder import Recorder
 from diego.bbs.store import (
     CommitFailed,
     DeleteActual,
@@ -55,12 +57,12 @@ class Transaction:
     """One change in the making. Nothing happens before `commit`; then everything or nothing."""
 
     __slots__ = (
-        "_committer", "_told", "answer", "failed", "ops", "pending", "submitted", "then", "writer", "writes",
+        "_committer", "answer", "failed", "ops", "pending", "submitted", "then", "told", "writer", "writes",
     )  # fmt: skip
 
     def __init__(self, committer: "Committer") -> None:
         self._committer = committer
-        self._told: list[Callable[[Announcer], None]] = []
+        self.told: list[Callable[[Heard], None]] = []
         self.writes: list[Write] = []
         self.ops: list[tuple[str, object, object]] = []
         self.then: list[Callable[[], None]] = []
@@ -102,9 +104,9 @@ class Transaction:
         """Delete records that nobody knows, because they cannot be read."""
         self.writes.extend(DeleteActual(*identity) for identity in identities)
 
-    def tell(self, event: Callable[[Announcer], None]) -> None:
-        """Have listeners told once it is durable."""
-        self._told.append(event)
+    def tell(self, event: Callable[[Heard], None]) -> None:
+        """Have listeners told once it is durable, and the history with it."""
+        self.told.append(event)
 
     def commit(self, answer: Answer = b"", *, pending: Pending | None = None) -> Pending:
         """Have it made durable; `answer` is given once it is.
@@ -132,7 +134,7 @@ class Transaction:
     def become_visible(self, memory: Memory, announcer: Announcer) -> None:
         for kind, key, value in self.ops:
             getattr(memory, _PUT[kind])(key, value, self.writer)
-        for event in self._told:
+        for event in self.told:
             event(announcer)
 
 
@@ -143,7 +145,11 @@ _PUT = {kind: f"put_{kind}" for kind in ("domain", "desired", "actual", "task")}
 class Committer:
     """Makes transactions durable, many at once, one batch after the other."""
 
-    def __init__(self, runtime: Runtime, memory: Memory, announcer: Announcer) -> None:
+    def __init__(
+        self, runtime: Runtime, memory: Memory, announcer: Announcer, recorder: Recorder | None = None
+    ) -> None:
+        """Without a recorder no history is written."""
+        self._recorder = recorder
         self._runtime = runtime
         self._memory = memory
         self._announcer = announcer
@@ -218,7 +224,9 @@ class Committer:
                 return
             began = time.monotonic()
             try:
-                store.commit([write for transaction in batch for write in transaction.writes])
+                store.commit(
+                    [write for transaction in batch for write in transaction.writes], self._history_of(batch)
+                )
             except CommitFailed as error:
                 self._failures.inc()
                 log.error("commit-failed", error=error.text, transactions=len(batch))
@@ -256,6 +264,11 @@ class Committer:
             self._writes_waiting -= writes
             self._oldest = batch[0].submitted
             return batch
+
+    def _history_of(self, batch: Sequence[Transaction]) -> Sequence[Row]:
+        if self._recorder is None:
+            return ()
+        return self._recorder.rows_of(tell for transaction in batch for tell in transaction.told)
 
     def _end(self, why: str) -> NoReturn:
         self._runtime.end(why)

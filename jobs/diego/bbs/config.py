@@ -1,4 +1,4 @@
-"""The BBS's configuration: the original's keys (contract/config-and-metrics.md section 3)."""
+"""The BBS's configuration: the original's keys (contract/config-and-metrics.md section 3), and few of ours."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +98,10 @@ class BbsConfig:
     expire_pending_task_duration: Duration = 1800.0
     expire_completed_task_duration: Duration = 120.0
 
+    history_max_age: Duration = 259200.0
+    history_max_rows: int = 1_000_000
+    comparison_interval: Duration = 600.0
+
     database_driver: Literal["mysql"] = "mysql"
     sql_ca_cert_file: str = ""
     sql_enable_identity_verification: bool = True
@@ -153,6 +157,8 @@ class BbsConfig:
             "db_write_timeout",
         )
         faults += [f"{name}: must be positive" for name in positive if getattr(self, name) <= 0]
+        not_negative = ("history_max_age", "history_max_rows", "comparison_interval")
+        faults += [f"{name}: must not be negative" for name in not_negative if getattr(self, name) < 0]
         faults += self.health_check().faults()
         if self.max_task_retries < 0:
             faults.append("max_task_retries: must not be negative")
@@ -171,6 +177,10 @@ class BbsConfig:
             connect_timeout=min(self.db_connection_timeout, CONNECT_SECONDS),
             operation_timeout=min(self.db_read_timeout, self.db_write_timeout, OPERATION_SECONDS),
         )
+
+    @property
+    def keeps_history(self) -> bool:
+        return self.history_max_age > 0 and self.history_max_rows > 0
 
     def health_check(self) -> HealthCheck:
         return HealthCheck(

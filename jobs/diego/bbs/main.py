@@ -14,13 +14,16 @@ from diego.bbs.commits import Committer
 from diego.bbs.config import BbsConfig
 from diego.bbs.convergence import Convergence
 from diego.bbs.events import Announcer
+from diego.bbs.history import History, keep_bounded
 from diego.bbs.measures import Beginning, Requests, measure, measure_convergence
 from diego.bbs.memory import Memory
 from diego.bbs.outside import Auctioneer, Callbacks, Cells, Outside, Reps
+from diego.bbs.recorder import Recorder
 from diego.bbs.service import Context, Service
 from diego.bbs.status import Status
 from diego.bbs.store import Fenced, Loaded, Store, StoreUnavailable
 from diego.bbs.store.encryption import Encryption
+from diego.bbs.store.history import HistoryReader
 from diego.bbs.store.sql import SqlStore
 from diego.bbs.takeover import Takeover
 from diego.bbs.views import bbs_api
@@ -54,9 +57,14 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
         key_file=config.locket_client_key_file,
         timeout=LOCKET_SECONDS,
     )
-    store = SqlStore(config.database(), Encryption(config.active_key_label, config.encryption_keys))
-    memory, announcer = Memory(), Announcer()
-    committer = Committer(runtime, memory, announcer)
+    store = SqlStore(
+        config.database(),
+        Encryption(config.active_key_label, config.encryption_keys),
+        with_history=config.keeps_history,
+    )
+    memory, announcer, recorder = Memory(), Announcer(), Recorder()
+    reader = HistoryReader(config.database())
+    committer = Committer(runtime, memory, announcer, recorder if config.keeps_history else None)
     server_tls = tls.server_context(config.cert_file, config.key_file, config.ca_file)
     auctioneer = Auctioneer(
         config.auctioneer_address,
@@ -104,7 +112,8 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
     def active() -> bool:
         return holder.held and not takeover.doubtful
 
-    api = bbs_api(service, announcer, active)
+    kept = History(runtime, memory, reader) if config.keeps_history else None
+    api = bbs_api(service, announcer, active, kept)
     Status(memory, context.cells, locket, context.now, active).add_to(api)
     convergence = Convergence(service, config.task_limits(), runtime.stopping, active)
     beginning = Beginning()
@@ -117,6 +126,7 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
         loaded = takeover.run()
         if loaded is None:
             return
+        recorder.begin(*store.history_position)
         runtime.background("committer", lambda: committer.run(store))
         runtime.background("auctioneer", lambda: auctioneer.run(runtime.stopping))
         runtime.on_stop(announcer.close)
@@ -128,12 +138,15 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
         runtime.background("reencryption", lambda: _reencrypt(store, runtime, beginning))
         loops.every(runtime, "convergence", config.converge_repeat_interval, convergence.run_once)
         loops.every(runtime, "cells", WATCH_SECONDS, convergence.watch_cells)
+        if config.keeps_history:
+            keep_bounded(runtime, store, config.history_max_age, config.history_max_rows)
         while not runtime.stopping.is_set():
             if regained.wait(0.5):
                 regained.clear()
                 takeover.regain()
 
     runtime.on_stop(store.close)
+    runtime.on_stop(reader.close)
     runtime.on_stop(locket.close)
     runtime.on_stop(holder.release)
     runtime.on_stop(lambda: committer.stop(LAST_COMMIT_SECONDS))

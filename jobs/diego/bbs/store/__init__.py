@@ -7,6 +7,7 @@ taken over from can never write again (ours.md section 2).
     sql          MariaDB, in the original's schema (contract/lifecycle.md section 11)
     memory       the same promises without a database, held to the same tests
     rows         records to columns and back
+    history      the table of what happened, ours
     encryption   what stands encrypted in a column (section 10)
     schema       the numbered migrations
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Protocol
 
+from diego.bbs.core.history import Row
 from diego.models import ActualLRP, DesiredLRP, Domain, Presence, Task
 from diego.models.actual_lrp import Identity
 
@@ -183,13 +185,22 @@ class Store(Protocol):
             StoreUnavailable
         """
 
-    def commit(self, writes: Sequence[Write]) -> None:
+    def commit(self, writes: Sequence[Write], told: Sequence[Row] = ()) -> None:
         """Make the writes durable, all or none; of two for the same record the later counts.
+
+        `told` are the rows of history that tell of them: durable together with them, or not at all.
 
         When the connection breaks during the commit itself, this waits for the database to come back and tell.
 
         Raises:
             Fenced, CommitFailed, CommitUnknown, Unrecoverable
+        """
+
+    def trim_history(self, before: int, most: int, at_once: int) -> int:
+        """Delete at most `at_once` of the oldest rows of history: from before a time, or beyond `most`; how many.
+
+        Raises:
+            StoreUnavailable, Fenced
         """
 
     def still_mine(self) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 
+from diego.bbs.core.history import Row
 from diego.bbs.store import (
     CommitFailed,
     CommitUnknown,
@@ -39,6 +40,7 @@ class MemoryDatabase:
     away: bool = False
     break_commits: list[bool | None] = field(default_factory=list)
     commits: int = 0
+    history: list[Row] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -65,7 +67,7 @@ class MemoryStore:
     def migrate(self) -> None:
         self._check_present()
 
-    def commit(self, writes: Sequence[Write]) -> None:
+    def commit(self, writes: Sequence[Write], told: Sequence[Row] = ()) -> None:
         with self._database.lock:
             if self._database.away:
                 raise CommitFailed("the database is away")
@@ -77,6 +79,16 @@ class MemoryStore:
             if not takes_place:
                 raise CommitFailed("the database was lost while it committed")
             self._apply(writes)
+            self._database.history.extend(told)
+
+    def trim_history(self, before: int, most: int, at_once: int) -> int:
+        with self._database.lock:
+            self._check_present()
+            rows = self._database.history
+            aged = sum(row.at <= before for row in rows)
+            count = min(max(aged - 1, len(rows) - most, 0), at_once)
+            del rows[:count]
+            return count
 
     def load(self) -> Loaded:
         loaded = Loaded()

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from diego.bbs.core.history import Row
 from diego.bbs.store import (
     CommitFailed,
     CommitUnknown,
@@ -28,11 +29,12 @@ from diego.bbs.store import (
     UnreadableDesired,
     Unrecoverable,
     Write,
+    history,
     rows,
     schema,
 )
 from diego.bbs.store.encryption import Encryption, Undecodable
-from diego.bbs.store.statements import ACTUAL, DESIRED, DOMAINS, ENCRYPTED, TASKS, Statements, Table
+from diego.bbs.store.statements import ACTUAL, DESIRED, DOMAINS, ENCRYPTED, TASKS, Statements, Table, encoded
 from diego.database import (
     Connection,
     ConnectionLost,
@@ -55,6 +57,7 @@ CREATE TABLE IF NOT EXISTS diego_fence (
 ) {schema.TABLE}
 """
 FENCE_ROW = 1
+RAISE_FENCE = b"UPDATE diego_fence SET seq = seq + %d WHERE id = %d AND epoch = %d"
 READ_FENCE = "SELECT epoch, seq FROM diego_fence WHERE id = %s"
 READ_FENCE_LOCKED = f"{READ_FENCE} FOR UPDATE"
 COMMIT_STEP = 1
@@ -67,6 +70,8 @@ MIGRATION_SECONDS = 3600.0
 SETTLE_SECONDS = 20.0
 SETTLE_PAUSE = 0.25
 REENCRYPT_ROWS = 100
+EXCHANGE_BYTES = 4 << 20
+"""Statements of a commit are sent together up to about this length: each answer waited for costs a turn of threads."""
 CONNECTIONS = 4
 UNKNOWN_VARIABLE = 1193
 
@@ -78,15 +83,23 @@ T = TypeVar("T")
 class SqlStore:
     """One BBS's store in a MariaDB schema.
 
-    `settle_seconds` is how long a commit waits for a lost database to come back and tell its fate.
+    `settle_seconds` is how long a commit waits for a lost database to come back and tell its fate;
+    `with_history` whether the takeover is noted in the history.
     """
 
     def __init__(
-        self, settings: Settings, encryption: Encryption, *, settle_seconds: float = SETTLE_SECONDS
+        self,
+        settings: Settings,
+        encryption: Encryption,
+        *,
+        settle_seconds: float = SETTLE_SECONDS,
+        with_history: bool = True,
     ) -> None:
         self._settings = settings
         self._encryption = encryption
         self._settle_seconds = settle_seconds
+        self._with_history = with_history
+        self.history_position = history.Position()
         self._pool = Pool(settings, size=CONNECTIONS, isolation=READ_COMMITTED)
         self._writing = threading.Lock()
         self._settling = False
@@ -107,14 +120,18 @@ class SqlStore:
     # ---- the fence
 
     def take_over(self) -> int:
-        def work(connection: Connection) -> tuple[int, int]:
+        def work(connection: Connection) -> tuple[tuple[int, int], history.Position]:
             connection.run("INSERT IGNORE INTO diego_fence (id, epoch, seq) VALUES (%s, 0, 0)", (FENCE_ROW,))
             connection.run("UPDATE diego_fence SET epoch = epoch + 1 WHERE id = %s", (FENCE_ROW,))
-            return self._fence_row(connection)
+            epoch, seq = self._fence_row(connection)
+            if not self._with_history:
+                return (epoch, seq), history.Position()
+            return (epoch, seq), history.begin(connection, epoch, time.time_ns())
 
         with self._writing, _available():
             self._pool.transact(lambda connection: connection.run(FENCE))
-            self._epoch, self._seq = self._pool.transact(work)
+            self._pool.transact(lambda connection: connection.run(history.TABLE))
+            (self._epoch, self._seq), self.history_position = self._pool.transact(work)
             return self._epoch
 
     def still_mine(self) -> bool:
@@ -136,19 +153,32 @@ class SqlStore:
         Raises:
             Fenced: it is another one's.
         """
-        changed = connection.run(
-            "UPDATE diego_fence SET seq = seq + %s WHERE id = %s AND epoch = %s",
-            (step, FENCE_ROW, self._epoch),
-        )
+        self._check_fence(connection.run(self._fence(step)))
+
+    def _fence(self, step: int) -> bytes:
+        return RAISE_FENCE % (step, FENCE_ROW, self._epoch)
+
+    def _check_fence(self, changed: int) -> None:
         if changed != 1:
             raise Fenced(f"another BBS has taken over since epoch {self._epoch}")
 
     # ---- writing
 
-    def commit(self, writes: Sequence[Write]) -> None:
-        statements = Statements.of(writes, self._encryption)
+    def commit(self, writes: Sequence[Write], told: Sequence[Row] = ()) -> None:
+        statements = [self._fence(COMMIT_STEP), *Statements.of(writes, self._encryption).texts()]
+        statements += map(encoded, history.statements(told))
+
+        def work(connection: Connection) -> None:
+            exchanges = _exchanges(statements)
+            self._check_fence(connection.run_all(next(exchanges))[0])
+            for some in exchanges:
+                connection.run_all(some)
+
         with self._writing:
-            self._write(statements.run)
+            self._write(work)
+
+    def trim_history(self, before: int, most: int, at_once: int) -> int:
+        return self._in_write(lambda connection: history.trim(connection, before, most, at_once))
 
     def _write(self, work: Callable[[Connection], None]) -> None:
         """One fenced transaction, tried again where that helps; `self._writing` is held."""
@@ -179,14 +209,13 @@ class SqlStore:
                 raise CommitFailed(_told(cause)) from cause
 
     def _attempt(self, work: Callable[[Connection], None], deadline: float) -> bool:
-        """Whether the transaction took place; if not, it was a deadlock.
+        """Whether the transaction took place; if not, it was a deadlock. `work` begins with writing the fence.
 
         Raises:
             CommitFailed: the commit failed otherwise, for certain.
             DatabaseError: something failed before the commit.
         """
         with self._pool.connection(deadline) as connection:
-            self._raise_fence(connection, COMMIT_STEP)
             work(connection)
             failure = _failure_of(connection.commit_work)
             if failure is None:
@@ -290,9 +319,14 @@ class SqlStore:
     def _in_write(self, work: Callable[[Connection], T]) -> T:
         """A fenced transaction with a result; a failure is that of an unavailable database."""
         results: list[T] = []
+
+        def fenced(connection: Connection) -> None:
+            self._raise_fence(connection, COMMIT_STEP)
+            results.append(work(connection))
+
         with self._writing:
             try:
-                self._write(lambda connection: results.append(work(connection)))
+                self._write(fenced)
             except (CommitFailed, CommitUnknown) as error:
                 raise StoreUnavailable(error.text) from error
         return results[-1]
@@ -381,6 +415,19 @@ class SqlStore:
                 loaded.unreadable_actual.append(actual)
         for columns in _read(connection, TASKS):
             loaded.tasks.append(rows.task_record(columns, encryption))
+
+
+def _exchanges(statements: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Statements to send together, as many as are not too long."""
+    some: list[bytes] = []
+    length = 0
+    for statement in statements:
+        if some and length + len(statement) > EXCHANGE_BYTES:
+            yield some
+            some, length = [], 0
+        some.append(statement)
+        length += len(statement)
+    yield some
 
 
 def _read(connection: Connection, table: Table) -> Iterator[list[Any]]:
