@@ -253,7 +253,7 @@ def test_a_cell_without_a_usable_state_gets_nothing(bench: Bench) -> None:
         until(partial(_has, bench.b, 3 * number))
 
     assert not bench.a.given()
-    assert bench.auctioneer.metric("AuctioneerFailedCellStateRequests_total") == len(UNUSABLE)
+    assert bench.auctioneer.metric("auctioneer_failed_cell_state_requests_total") == len(UNUSABLE)
 
 
 def test_what_is_asked_for_until_the_states_are_there_joins_the_round(bench: Bench) -> None:
@@ -316,7 +316,7 @@ def test_refusals_are_reported_side_by_side_and_the_next_round_does_not_wait(ben
 
     until(lambda: bench.given() == ["web"])
     until(lambda: len(bench.reported(FAIL)) == 100)
-    assert bench.auctioneer.metric("AuctioneerLRPAuctionsFailed_total") == 100
+    assert bench.auctioneer.metric("auctioneer_lrp_auctions_failed_total") == 100
 
 
 def test_when_the_cells_cannot_be_listed_the_batch_is_kept(bench: Bench) -> None:
@@ -338,6 +338,7 @@ def test_every_decision_can_be_asked_about(bench: Bench) -> None:
 
     found = json.loads(placed)[0]
     assert (found["cell"], found["considered"], found["zones"]) == ("cell-a", 2, {"z1": 0, "z2": 0})
+    assert [(cell["cell"], cell["lacks"]) for cell in found["looked_at"]] == [("cell-a", []), ("cell-b", [])]
     assert json.loads(refused)[0]["error"] == "insufficient resources: memory"
     assert json.loads(unknown) == []
 

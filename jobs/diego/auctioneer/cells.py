@@ -82,6 +82,8 @@ class Cells:
         self._session: aiohttp.ClientSession | None = None
         self._silent: set[str] = set()
         self._late: dict[str, asyncio.Task[CellState]] = {}
+        self.left_out: Mapping[str, str] = {}
+        """Why cells gave no state that can be used when the states were last asked for, by their id."""
 
     @property
     def silent(self) -> frozenset[str]:
@@ -92,8 +94,12 @@ class Cells:
         """The states that came, without those of evacuating cells."""
         known = {cell.cell_id for cell in cells}
         self._silent &= known
-        answers = await asyncio.gather(*(self._state_in_time(cell, request_id) for cell in cells))
-        return [state for state in answers if state is not None and not state.evacuating]
+        left_out: dict[str, str] = {}
+        answers = await asyncio.gather(*(self._state_in_time(cell, request_id, left_out) for cell in cells))
+        states = [state for state in answers if state is not None]
+        left_out.update((state.cell_id, "is being emptied") for state in states if state.evacuating)
+        self.left_out = left_out
+        return [state for state in states if not state.evacuating]
 
     async def hand_out(self, cell: Cell, starts: Sequence[Start], request_id: str) -> Sequence[Start]:
         """Give a cell its work. Returns what it handed back.
@@ -115,8 +121,8 @@ class Cells:
         if self._session is not None:
             await self._session.close()
 
-    async def _state_in_time(self, cell: Cell, request_id: str) -> CellState | None:
-        """A cell's state, or None when the round must do without."""
+    async def _state_in_time(self, cell: Cell, request_id: str, left_out: dict[str, str]) -> CellState | None:
+        """A cell's state, or None when the round must do without; why is noted in `left_out`."""
         began = time.monotonic()
         late = self._late.get(cell.cell_id)
         task = late or asyncio.ensure_future(self._state(cell, request_id))
@@ -125,11 +131,17 @@ class Cells:
             state = await asyncio.wait_for(asyncio.shield(task), patience)
         except TimeoutError:
             self._await_aside(cell, task)
+            left_out[cell.cell_id] = f"did not tell its state within {patience:g} s"
             self._failed()
             return None
         except CellFailed as error:
             if error.silent:
                 self._silent.add(cell.cell_id)
+            left_out[cell.cell_id] = (
+                f"did not tell its state within {self._state_timeout:g} s"
+                if error.silent
+                else f"did not tell its state: {error}"
+            )
             self._failed()
             log.error(
                 "no-cell-state",
@@ -141,7 +153,7 @@ class Cells:
         if task is late:
             # What it said was true when it was asked, in an earlier round; now that it speaks, ask again.
             self._silent.discard(cell.cell_id)
-            return await self._state_in_time(cell, request_id)
+            return await self._state_in_time(cell, request_id, left_out)
         self._silent.discard(cell.cell_id)
         return state
 

@@ -12,10 +12,10 @@ from diego.auctioneer.cells import Cell, CellFailed, Cells, side_by_side
 from diego.auctioneer.core import failures
 from diego.auctioneer.core.batch import Batch
 from diego.auctioneer.core.cells import CellState
-from diego.auctioneer.core.explanations import Memory
+from diego.auctioneer.core.explanations import Explanation, Memory
 from diego.auctioneer.core.placement import Outcome, schedule
 from diego.auctioneer.core.scoring import Policy
-from diego.auctioneer.core.starts import LRPStart, Start
+from diego.auctioneer.core.starts import LRPStart, Start, key_of
 from diego.auctioneer.measures import Measures
 from diego.auctioneer.reports import Reports
 from diego.models.errors import BbsError
@@ -58,6 +58,8 @@ class Runner:
         self._batch = Batch()
         self._wake = asyncio.Event()
         self.memory = Memory(EXPLANATIONS)
+        self.seen: tuple[float, Sequence[CellState], Mapping[str, str]] = (0.0, (), {})
+        """When the cells were last asked (Unix seconds), what they said, and why others said nothing."""
 
     def ask(self, starts: Iterable[Start], request_id: str) -> None:
         """Take starts for the next round; none at all also makes a round. Raises QueueFull."""
@@ -106,8 +108,11 @@ class Runner:
         if not self._may_act():
             log.error("round-dropped", starts=len(starts), why="the lock was lost", **trace(request_id))
             return
-        self.memory.note(outcome.explanations, time.time())
+        left_out = self._cells.left_out
+        self.memory.note(outcome.explanations, time.time(), left_out)
         returned = await self._commit(cells, outcome.work, request_id)
+        refusals = [Explanation(key_of(start), error=reason) for start, reason in returned]
+        self.memory.note(refusals, time.time(), left_out)
         self._reports.send([*outcome.refused, *returned], request_id)
         self._count(outcome, returned)
         seconds = time.monotonic() - began
@@ -130,6 +135,7 @@ class Runner:
             states = await self._cells.states(cells, request_id)
             if states or not cells:
                 break
+        self.seen = (time.time(), states, self._cells.left_out)
         self._measures.fetch_seconds = time.monotonic() - began
         return states
 
@@ -149,6 +155,10 @@ class Runner:
                     starts=len(work[cell_id]),
                     error=str(answer),
                     **trace(request_id),
+                )
+                unknown = failures.of_unknown_fate(cell_id, str(answer))
+                self.memory.note(
+                    [Explanation(key_of(start), error=unknown) for start in work[cell_id]], time.time()
                 )
             elif isinstance(answer, BaseException):
                 raise answer

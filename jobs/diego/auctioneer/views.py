@@ -7,7 +7,8 @@ from dataclasses import asdict
 import orjson
 from flask import Flask
 
-from diego.auctioneer.core.explanations import Explanation
+from diego.auctioneer.core.cells import CellState
+from diego.auctioneer.core.explanations import Decision
 from diego.auctioneer.core.requests import Asked, Undecodable, decode_lrps, decode_tasks
 from diego.auctioneer.measures import Measures
 from diego.auctioneer.runner import QueueFull, Runner
@@ -22,7 +23,7 @@ log = get_logger("auctioneer")
 
 
 def auction_api(runner: Runner, measures: Measures) -> Api:
-    """`/v1/lrps` and `/v1/tasks`: 202 means queued, nothing more. Ours: `/v1/explanations/GUID`."""
+    """`/v1/lrps` and `/v1/tasks`: 202 means queued, nothing more. Ours: `/v1/explanations/GUID`, `/v1/cells`."""
     api = Api(Flask("auctioneer"))
 
     @api.rpc("/v1/lrps")
@@ -35,8 +36,14 @@ def auction_api(runner: Runner, measures: Measures) -> Api:
 
     @api.exchange("GET", "/v1/explanations/<guid>")
     async def explanations(exchange: Exchange) -> None:
-        found = [_told(at, explanation) for at, explanation in runner.memory.of(exchange.params["guid"])]
+        found = [_told(decision) for decision in runner.memory.of(exchange.params["guid"])]
         await exchange.reply(200, orjson.dumps(found), {"Content-Type": JSON})
+
+    @api.exchange("GET", "/v1/cells")
+    async def cells(exchange: Exchange) -> None:
+        at, states, left_out = runner.seen
+        told = {"at": at, "cells": [_told_cell(state) for state in states], "left_out": dict(left_out)}
+        await exchange.reply(200, orjson.dumps(told), {"Content-Type": JSON})
 
     def take(call: Call, decode: Callable[[bytes], Asked]) -> Reply:
         began = time.monotonic()
@@ -61,17 +68,30 @@ def _error(status: int, text: str) -> Reply:
     return Reply(status, orjson.dumps({"error": text}), JSON)
 
 
-def _told(at: float, explanation: Explanation) -> dict[str, object]:
+def _told_cell(state: CellState) -> dict[str, object]:
+    return {
+        "cell_id": state.cell_id,
+        "zone": state.zone,
+        "available": asdict(state.available),
+        "total": asdict(state.total),
+        "starting": state.starting,
+    }
+
+
+def _told(decision: Decision) -> dict[str, object]:
+    explanation = decision.explanation
     key = explanation.key
     return {
         "guid": key.guid,
         "index": None if key.is_task else key.number,
-        "at": at,
+        "at": decision.at,
         "cell": explanation.cell,
         "score": explanation.score,
         "best": [{"cell": cell, "score": score} for cell, score in explanation.best],
         "zones": dict(explanation.zones),
         "considered": explanation.considered,
+        "looked_at": [looked._asdict() for looked in explanation.looked_at],
         "excluded": [asdict(excluded) for excluded in explanation.excluded],
+        "left_out": dict(decision.left_out),
         "error": explanation.error,
     }

@@ -1,7 +1,7 @@
 """Why something is where it is, or nowhere: what the auctioneer remembers of its last decisions."""
 
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -21,6 +21,26 @@ class Excluded:
     cells: tuple[str, ...]
 
 
+class Looked(NamedTuple):
+    """A cell that may run it, as it was just before.
+
+    Attributes:
+        score: None where there is no room.
+        lacks: of which resources it has too little.
+        neighbours: instances of the process that are there already; tasks, for a task.
+        memory_mb, disk_mb, containers: what was free.
+    """
+
+    cell: str
+    zone: str
+    score: float | None
+    lacks: Sequence[str]
+    neighbours: int
+    memory_mb: int
+    disk_mb: int
+    containers: int
+
+
 class Explanation(NamedTuple):
     """One decision. A tuple, since one is made for every start.
 
@@ -29,6 +49,7 @@ class Explanation(NamedTuple):
         best: the best cell of each zone that was walked (of all zones, for a task) with its score, best first.
         zones: instances of the process per compatible zone, before this one.
         considered: cells that may run it, whether or not they had room.
+        looked_at: the best of those, and what the others lacked; only in rounds small enough to look so closely.
         error: what the BBS was told.
     """
 
@@ -38,8 +59,17 @@ class Explanation(NamedTuple):
     best: Sequence[tuple[str, float]] = ()
     zones: Mapping[str, int] = MappingProxyType({})
     considered: int = 0
+    looked_at: Sequence[Looked] = ()
     excluded: Sequence[Excluded] = ()
     error: str = ""
+
+
+class Decision(NamedTuple):
+    """An explanation, when it was made (Unix seconds), and why cells took no part in its round, by their id."""
+
+    at: float
+    explanation: Explanation
+    left_out: Mapping[str, str] = MappingProxyType({})
 
 
 class Memory:
@@ -50,9 +80,14 @@ class Memory:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._count = 0
-        self._by_guid: OrderedDict[str, dict[Key, deque[tuple[float, Explanation]]]] = OrderedDict()
+        self._by_guid: OrderedDict[str, dict[Key, deque[Decision]]] = OrderedDict()
 
-    def note(self, explanations: Sequence[Explanation], at: float) -> None:
+    def note(
+        self,
+        explanations: Iterable[Explanation],
+        at: float,
+        left_out: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Remember decisions made at `at` (Unix seconds); the guids heard of longest ago are forgotten."""
         for explanation in explanations:
             guid = explanation.key.guid
@@ -60,13 +95,13 @@ class Memory:
             self._by_guid.move_to_end(guid)
             kept = indices.setdefault(explanation.key, deque(maxlen=self.PER_INDEX))
             self._count += len(kept) < self.PER_INDEX
-            kept.append((at, explanation))
+            kept.append(Decision(at, explanation, left_out))
         while self._count > self._limit and self._by_guid:
             _, forgotten = self._by_guid.popitem(last=False)
             self._count -= sum(map(len, forgotten.values()))
 
-    def of(self, guid: str) -> list[tuple[float, Explanation]]:
-        """What is remembered of `guid`: when and what, by index, oldest first."""
+    def of(self, guid: str) -> list[Decision]:
+        """What is remembered of `guid`, by index, oldest first."""
         indices = self._by_guid.get(guid, {})
         return [entry for key in sorted(indices) for entry in indices[key]]
 

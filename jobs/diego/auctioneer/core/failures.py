@@ -30,3 +30,8 @@ def insufficient_resources(problems: Iterable[str]) -> str:
 def handed_back(cell_id: str) -> str:
     """The chosen cell did not take it. Cells do not say why; nearly always their room went meanwhile."""
     return f"insufficient resources: cell {cell_id} handed the work back"
+
+
+def of_unknown_fate(cell_id: str, error: str) -> str:
+    """Told to nobody but who asks for an explanation: the work may run or not, and convergence will see."""
+    return f"cell {cell_id} did not say whether it took the work: {error}"

@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from diego.auctioneer.core import failures
 from diego.auctioneer.core.batch import in_order
 from diego.auctioneer.core.cells import CellState
-from diego.auctioneer.core.explanations import NAMED_CELLS, Excluded, Explanation
+from diego.auctioneer.core.explanations import NAMED_CELLS, Excluded, Explanation, Looked
 from diego.auctioneer.core.filters import Stage, Wanted, parse_rootfs, refusal, stage_reached
 from diego.auctioneer.core.scoring import (
     LOCALITY,
+    RESOURCES,
     Candidates,
     Policy,
     Room,
@@ -36,6 +37,12 @@ from diego.auctioneer.core.starts import LRPStart, Start, key_of
 OWN_HEAP_FROM = 48
 OWN_HEAP_SHARE = 0.5
 """A process gets a heap of its own in a zone when it is in more rooms there, or in more than this share of them."""
+
+LOOKED_AT = 10
+"""Cells that an explanation tells of one by one."""
+
+CLOSELY_UP_TO = 20_000
+"""Starts times cells: in a larger round not every cell is looked at for every start."""
 
 _REASONS = {
     Stage.ROOTFS: "rootfs",
@@ -64,8 +71,9 @@ class Outcome:
 
 def schedule(cells: Iterable[CellState], starts: Iterable[Start], policy: Policy) -> Outcome:
     """Place `starts` on `cells`, those that can be used in this round."""
-    ordered = in_order(starts)
-    round_ = Round(cells, {start.process_guid for start in ordered if isinstance(start, LRPStart)}, policy)
+    ordered, cells = in_order(starts), list(cells)
+    guids = {start.process_guid for start in ordered if isinstance(start, LRPStart)}
+    round_ = Round(cells, guids, policy, closely=len(ordered) * len(cells) <= CLOSELY_UP_TO)
     outcome = Outcome()
     for start in ordered:
         explanation = round_.place(start)
@@ -176,8 +184,11 @@ class Market:
 class Round:
     """The cells as they are in the course of one round."""
 
-    def __init__(self, cells: Iterable[CellState], process_guids: set[str], policy: Policy) -> None:
+    def __init__(
+        self, cells: Iterable[CellState], process_guids: set[str], policy: Policy, *, closely: bool = False
+    ) -> None:
         self._policy = policy
+        self._closely = closely
         self._zones = _zones(cells, process_guids, policy)
         self._zone_of = {room.order: zone for zone in self._zones for room in zone.rooms}
         self._starting = sum(room.starting for zone in self._zones for room in zone.rooms)
@@ -196,6 +207,7 @@ class Round:
         if not compatible.rooms:
             error = refusal(compatible.furthest, start.demand)
             return Explanation(key, error=error, excluded=compatible.excluded)
+        looked_at = self._look(market, key.guid) if self._closely else ()
         found: list[Scored] = []
         zones: dict[str, int] = {}
         if not market.full:
@@ -209,6 +221,7 @@ class Round:
                 key,
                 zones=zones,
                 considered=len(compatible.rooms),
+                looked_at=looked_at,
                 excluded=compatible.excluded,
                 error=failures.insufficient_resources(market.lacking()),
             )
@@ -220,8 +233,34 @@ class Round:
             best=[(room.state.cell_id, score) for score, _, room in found],
             zones=zones,
             considered=len(compatible.rooms),
+            looked_at=looked_at,
             excluded=compatible.excluded,
         )
+
+    def _look(self, market: Market, guid: str) -> list[Looked]:
+        """The best of the cells that may run it, for the explanation; those without room come last."""
+        shape = market.shape
+        looked = []
+        for zone, rooms in market.compatible.zones:
+            holding = zone.holding.get(guid, _NOWHERE)
+            for room in rooms:
+                neighbours = holding.get(room, 0) if shape.proxied else room.tasks
+                score = use_score(room, shape, market.weight) + LOCALITY * neighbours
+                lacks = [resource for resource in RESOURCES if shape.lacks(room, resource)]
+                looked.append(
+                    Looked(
+                        room.state.cell_id,
+                        zone.name,
+                        None if lacks else score + (room.index_score if shape.proxied else 0.0),
+                        lacks,
+                        neighbours,
+                        room.memory,
+                        room.disk,
+                        room.containers,
+                    )
+                )
+        looked.sort(key=lambda cell: (cell.score is None, cell.score or 0.0, cell.cell))
+        return looked[:LOOKED_AT]
 
     def _place_lrp(self, guid: str, market: Market) -> tuple[list[Scored], dict[str, int]]:
         """Zones with fewest instances of the process come first; zones with equally many are one.
