@@ -33,14 +33,17 @@ One client serves any number of threads. It follows contract/bbs-api.md, section
 import base64
 import binascii
 import contextlib
+import json
 import logging
+import ssl
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
+from urllib.parse import urlencode
 
 from google.protobuf.message import DecodeError, Message
 
@@ -186,6 +189,7 @@ class BbsClient:
     """Calls one BBS. Safe for many threads; `close` gives the idle connections back.
 
     Args:
+        tls: instead of the three files; without both the BBS is asked in plain HTTP.
         timeout: seconds for the whole of one request, answer included.
         attempts: how often a call is tried before it is `Unreachable`.
         pause: seconds after a failed attempt.
@@ -195,15 +199,17 @@ class BbsClient:
         self,
         url: str,
         *,
-        ca_file: str | Path,
-        cert_file: str | Path,
-        key_file: str | Path,
+        ca_file: str | Path = "",
+        cert_file: str | Path = "",
+        key_file: str | Path = "",
+        tls: ssl.SSLContext | None = None,
         timeout: float = 10.0,
         attempts: int = 3,
         pause: float = 0.5,
     ) -> None:
+        if tls is None and cert_file:
+            tls = client_context(str(cert_file), str(key_file), str(ca_file))
         self.url = url
-        tls = client_context(str(cert_file), str(key_file), str(ca_file))
         self._http = HttpClient(url, tls=tls, timeout=timeout)
         self._attempts = max(1, attempts)
         self._pause = pause
@@ -522,6 +528,51 @@ class BbsClient:
         request = TaskGuidRequest(task_guid=task_guid)
         self._call("/v1/tasks/delete", request, TaskLifecycleResponse, request_id)
 
+    # History: questions of ours, that an original BBS does not know
+
+    def history(
+        self,
+        guid: str = "",
+        *,
+        since: int | str | None = None,
+        until: int | str | None = None,
+        limit: int = 100,
+        after: int = 0,
+        newest: bool = False,
+        events: bool = False,
+    ) -> dict[str, Any]:
+        """A page of what happened to a process, a task or an instance, or to all.
+
+        `since` and `until` are Unix nanoseconds or RFC 3339. The answer's `entries` are in order; its `next` is the
+        `after` of the next page, None at the end. `newest` asks for the last entries instead of the first, `events`
+        for what listeners were told as well. Raises BbsError InvalidRequest, EndpointNotFound.
+        """
+        asked: dict[str, Any] = {"limit": limit, "after": after, "guid": guid, "since": since, "until": until}
+        asked |= {name: "true" for name, wanted in (("newest", newest), ("events", events)) if wanted}
+        return self._get_json("/v1/history", asked)
+
+    def actual_lrps_at(
+        self,
+        time: int | str,
+        *,
+        process_guid: str = "",
+        index: int | None = None,
+        domain: str = "",
+        cell_id: str = "",
+    ) -> dict[str, Any]:
+        """The instances as they were at a moment, and whether the history goes back that far (`complete`).
+
+        Raises BbsError InvalidRequest, EndpointNotFound.
+        """
+        asked = {
+            "time": time,
+            "process_guid": process_guid,
+            "index": index,
+            "domain": domain,
+            "cell_id": cell_id,
+        }
+        return self._get_json("/v1/actual_lrps_at", asked)
+
     # Event streams
 
     def lrp_instance_events(
@@ -543,6 +594,28 @@ class BbsClient:
         return EventStream(self._http, "POST", "/v1/events/tasks.r1", "", on_reconnect=on_reconnect)
 
     # One call
+
+    def _get_json(self, path: str, asked: Mapping[str, object]) -> dict[str, Any]:
+        """Ask for JSON, as often as allowed; parameters that are None or empty are left out."""
+        query = urlencode({name: value for name, value in asked.items() if value not in (None, "")})
+        for attempt in range(1, self._attempts + 1):
+            try:
+                response = self._http.request("GET", f"{path}?{query}")
+            except ConnectionFailed as error:
+                failure: BbsError = Unreachable(ErrorType.UNKNOWN_ERROR, f"{self.url}: {error}")
+            else:
+                if response.status == 200:
+                    told: dict[str, Any] = json.loads(response.body)
+                    return told
+                if response.status == 400:
+                    raise BbsError.invalid_request(response.body.decode(errors="replace"))
+                if response.status == 404:
+                    raise EndpointNotFound(ErrorType.INVALID_RESPONSE, "endpoint not found")
+                status = f"Invalid Response with status code: {response.status}"
+                failure = BbsError(ErrorType.INVALID_RESPONSE, status)
+            if attempt < self._attempts:
+                time.sleep(self._pause)
+        raise failure
 
     def _evacuate(self, paths: str | tuple[str, ...], request: Message, request_id: str) -> bool:
         response = self._ask(paths, request, EvacuationResponse, request_id)

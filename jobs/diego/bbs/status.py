@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import orjson
@@ -88,7 +88,7 @@ class Status:
         @api.exchange("GET", "/v1/status/<guid>")
         async def one(exchange: Exchange) -> None:
             if self._active():
-                await exchange.reply(200, orjson.dumps(self.one(exchange.params["guid"])), JSON)
+                await exchange.reply(200, orjson.dumps(await self.one(exchange.params["guid"])), JSON)
             else:
                 await exchange.reply(503)
 
@@ -216,7 +216,7 @@ class Status:
         return [row for row in found if row is not None]
 
     def _domains(self, now: int) -> list[dict[str, Any]]:
-        known, used = self._memory.domains, self._memory.desired.by_domain
+        known, used = self._memory.domains, self._memory.desired.by_domain.by_group
         return [
             {
                 "domain": name,
@@ -240,36 +240,52 @@ class Status:
 
     # ---- one of them
 
-    def one(self, guid: str) -> dict[str, Any]:
-        """What is known of a process, a task, or of both if they share their guid."""
+    async def one(self, guid: str) -> dict[str, Any]:
+        """What is known of a process, a task, or of both if they share their guid; and where the cells answer."""
         memory, now = self._memory, self._now()
         lrp = memory.desired.by_guid.get(guid)
-        rows = memory.actual.by_process.get(guid, {})
+        rows = sorted(memory.actual.by_process.get(guid, {}).values(), key=lambda row: row.identity)
         task = memory.tasks.by_guid.get(guid)
-        told: dict[str, Any] = {"guid": guid, "at": now, "desired_lrp": None, "actual_lrps": [], "task": None}
-        if lrp is not None:
-            told["desired_lrp"] = _wish(lrp)
-        told["actual_lrps"] = [
-            self._row(row, now) for row in sorted(rows.values(), key=lambda row: row.identity)
-        ]
-        if task is not None:
-            told["task"] = self._task(task)
+        told: dict[str, Any] = {
+            "guid": guid,
+            "at": now,
+            "desired_lrp": None if lrp is None else _wish(lrp),
+            "domain_fresh": False,
+            "actual_lrps": [self._row(row, now) for row in rows],
+            "task": None if task is None else self._task(task),
+            "cells": {},
+        }
+        domain = lrp.domain if lrp is not None else rows[0].domain if rows else ""
+        if domain in memory.domains:
+            told["domain_fresh"] = memory.domains[domain].fresh(now=now)
+        wanted = {row.cell_id for row in rows if row.cell_id} | (
+            {task.cell_id} if task and task.cell_id else set()
+        )
+        if wanted:
+            present = await asyncio.to_thread(self._present)
+            urls = {cell.cell_id: cell.rep_url or cell.rep_address for cell in present or ()}
+            told["cells"] = {cell: urls.get(cell) for cell in sorted(wanted)}
+            told["cells_known"] = present is not None
         if lrp is None and task is None and not rows:
             told["similar"] = self._similar(guid)
-        domain = memory.domains.get(lrp.domain) if lrp is not None else None
-        told["domain_fresh"] = domain is not None and domain.fresh(now=now)
+            told["instance_of"] = await self._instance(guid)
         return told
 
-    def _similar(self, guid: str) -> list[str]:
+    def _similar(self, part: str) -> list[str]:
         """What somebody may have meant: guids that this is a part of."""
         memory = self._memory
-        found: dict[str, None] = {}
-        for known in memory.desired.by_guid.keys() | memory.tasks.by_guid.keys():
-            if guid in known:
-                found[known] = None
-            if len(found) >= REASONS:
-                break
-        return sorted(found)
+        known = chain(memory.desired.by_guid, memory.tasks.by_guid)
+        return sorted(islice((guid for guid in known if part in guid), REASONS))
+
+    async def _instance(self, instance_guid: str) -> dict[str, Any] | None:
+        """The process and index that an instance guid stands for."""
+        for guids in sliced(list(self._memory.actual.by_process)):
+            for guid in guids:
+                for row in self._memory.actual.by_process.get(guid, {}).values():
+                    if row.instance_guid == instance_guid:
+                        return {"process_guid": guid, "index": row.index}
+            await asyncio.sleep(0)
+        return None
 
     @staticmethod
     def _row(row: ActualLRP, now: int) -> dict[str, Any]:

@@ -1,39 +1,43 @@
 """The entry of `diego`: common options, the list of commands, and how failures become a line and a status."""
 
+import difflib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
-from diego.cli.commands import GROUPS
-from diego.cli.faults import Fault, Status, fault_of_bbs, fault_of_locket
+from diego.cli.commands import ENTRIES, GROUPS
+from diego.cli.faults import Fault, Status
 from diego.cli.output import Output
-from diego.cli.session import Session
-from diego.locket.client import LocketError
-from diego.models.errors import BbsError
-from diego.runtime import logs
+from diego.cli.session import AUCTIONEER_URL, Session
 
 
 class Commands(click.Group):
     """Commands in the order of their nouns; the help shows them under headings."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's form)
-        return [str(command.name) for _, commands in GROUPS for command in commands]
+        return list(ENTRIES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's form)
-        for _, commands in GROUPS:
-            for command in commands:
-                if command.name == cmd_name:
-                    return command
-        return None
+        entry = ENTRIES.get(cmd_name)
+        return None if entry is None else entry.load()
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        width = max(len(name) for name in self.list_commands(ctx))
-        for heading, commands in GROUPS:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        near = difflib.get_close_matches(args[0], ENTRIES, 1) if args and args[0] not in ENTRIES else []
+        if near and not args[0].startswith("-"):
+            ctx.fail(f"there is no command {args[0]}; is it {near[0]}?")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (click's form)
+        width = max(map(len, ENTRIES))
+        for heading, entries in GROUPS:
             with formatter.section(heading):
                 formatter.write_dl(
-                    [(f"{command.name:<{width}}", command.get_short_help_str(90)) for command in commands]
+                    [(f"{entry.name:<{width}}", entry.load().get_short_help_str(90)) for entry in entries]
                 )
 
 
@@ -44,6 +48,13 @@ class Commands(click.Group):
     envvar="LOCKET_API_LOCATION",
     default="",
     help="Locket, HOST:PORT. [LOCKET_API_LOCATION]",
+)
+@click.option(
+    "--auctioneer-url",
+    envvar="AUCTIONEER_URL",
+    default=AUCTIONEER_URL,
+    show_default=True,
+    help="The auctioneer, for `explain`. [AUCTIONEER_URL]",
 )
 @click.option("--ca-cert-file", envvar="CA_CERT_FILE", default="", help="Whom to trust. [CA_CERT_FILE]")
 @click.option(
@@ -64,6 +75,7 @@ def diego(
     context: click.Context,
     bbs_url: str,
     locket_api_location: str,
+    auctioneer_url: str,
     ca_cert_file: str,
     client_cert_file: str,
     client_key_file: str,
@@ -78,6 +90,7 @@ def diego(
     context.obj = Session(
         bbs_url=bbs_url,
         locket_address=locket_api_location,
+        auctioneer_url=auctioneer_url,
         ca_file=ca_cert_file,
         cert_file=client_cert_file,
         key_file=client_key_file,
@@ -90,9 +103,13 @@ def diego(
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its status."""
-    logs.configure(level="fatal", descriptor=2)
+    ended(lambda: diego.main(None if words is None else list(words), "diego", standalone_mode=False))
+
+
+def ended(command: Callable[[], Any]) -> None:
+    """Run a command; whatever it fails with is told on one line, and ends the process with its status."""
     try:
-        diego.main(args=None if words is None else list(words), prog_name="diego", standalone_mode=False)
+        command()
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
         sys.exit(0)
@@ -100,19 +117,22 @@ def main(words: Sequence[str] | None = None) -> None:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "diego"
         fail(Fault(error.format_message(), hint=f"`{path} --help`", status=Status.BAD_ARGUMENTS))
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(Status.INTERRUPTED)
     except Fault as error:
         fail(error)
-    except BbsError as error:
-        fail(fault_of_bbs(error))
-    except LocketError as error:
-        fail(fault_of_locket(error))
     except BrokenPipeError:
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # whoever read has gone, as `head` does
         sys.exit(0)
+    except Exception as error:
+        from diego.cli.refusals import fault_of
+
+        fault = fault_of(error)
+        if fault is None:
+            raise
+        fail(fault)
 
 
 def fail(fault: Fault) -> None:

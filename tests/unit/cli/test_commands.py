@@ -193,7 +193,7 @@ def test_a_cell_that_does_not_answer_is_named_after_those_that_do(diego: Diego, 
 
     ran = diego("cell-states")
 
-    assert ran.status == 5
+    assert ran.status == 4
     assert ran.err.startswith("diego: cell cell-1: ")
 
 

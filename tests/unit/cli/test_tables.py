@@ -124,24 +124,3 @@ def test_a_tasks_row_tells_why_it_failed() -> None:
     )
 
     assert tables.task_rows([task], 0) == [["t", "d", "Completed", "", "", "failed: no"]]
-
-
-def test_an_apps_row_counts_the_instances_that_run_and_their_cells() -> None:
-    info = from_go(
-        DesiredLRPSchedulingInfo,
-        {
-            "process_guid": "web",
-            "domain": "d",
-            "instances": 3,
-            "routes": {"cf-router": [{"hostnames": ["w"]}]},
-        },
-    )
-    lrps = [
-        an_instance(index=0, cell_id="b"),
-        an_instance(index=1, cell_id="a"),
-        an_instance(index=2, cell_id="a", state="CLAIMED"),
-        an_instance(index=2, cell_id="a", presence="EVACUATING"),
-        an_instance(process_guid="other", cell_id="a"),
-    ]
-
-    assert tables.app_rows([info], lrps) == [["web", "d", "2/3", "a×1 b×1", "w"]]

@@ -1,56 +1,87 @@
-"""The commands, a module per noun. `GROUPS` is the order in which the help shows them."""
+"""The commands, a module per noun. A module is loaded when one of its commands is asked for, or the help of all."""
+
+from dataclasses import dataclass
+from importlib import import_module
 
 import click
 
-from diego.cli.commands import (
-    actual_lrps,
-    cells,
-    desired_lrps,
-    domains,
-    evacuation,
-    events,
-    locks,
-    logs,
-    run,
-    shell,
-    status,
-    tasks,
-)
 
-GROUPS: tuple[tuple[str, tuple[click.Command, ...]], ...] = (
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command: its name, and where it is defined."""
+
+    name: str
+    module: str
+    attribute: str
+
+    def load(self) -> click.Command:
+        command = getattr(import_module(f"diego.cli.commands.{self.module}"), self.attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{self.module}.{self.attribute} is no command")
+        return command
+
+
+GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     (
         "Looking around",
-        (status.status, cells.cells, cells.cell_states, evacuation.evacuation, domains.domains),
+        (
+            Entry("status", "status", "status"),
+            Entry("explain", "explain", "explain"),
+            Entry("cells", "cells", "cells"),
+            Entry("cell", "cells", "cell"),
+            Entry("cell-states", "cells", "cell_states"),
+            Entry("cell-state", "cells", "cell_state"),
+            Entry("evacuation", "evacuation", "evacuation"),
+            Entry("domains", "domains", "domains"),
+        ),
     ),
-    ("Running something", (run.run, logs.logs, events.events)),
+    (
+        "Running something",
+        (Entry("run", "run", "run"), Entry("logs", "logs", "logs"), Entry("events", "events", "events")),
+    ),
     (
         "LRPs",
         (
-            desired_lrps.desired_lrps,
-            desired_lrps.desired_lrp,
-            desired_lrps.scheduling_infos,
-            desired_lrps.create,
-            desired_lrps.update,
-            desired_lrps.delete,
-            actual_lrps.actual_lrps,
-            actual_lrps.retire,
-            events.lrp_events,
+            Entry("desired-lrps", "desired_lrps", "desired_lrps"),
+            Entry("desired-lrp", "desired_lrps", "desired_lrp"),
+            Entry("desired-lrp-scheduling-infos", "desired_lrps", "scheduling_infos"),
+            Entry("create-desired-lrp", "desired_lrps", "create"),
+            Entry("update-desired-lrp", "desired_lrps", "update"),
+            Entry("delete-desired-lrp", "desired_lrps", "delete"),
+            Entry("actual-lrps", "actual_lrps", "actual_lrps"),
+            Entry("actual-lrp-groups", "groups", "groups"),
+            Entry("actual-lrp-groups-for-guid", "groups", "groups_for_guid"),
+            Entry("retire-actual-lrp", "actual_lrps", "retire"),
+            Entry("lrp-events", "events", "lrp_events"),
         ),
     ),
     (
         "Tasks",
-        (tasks.tasks, tasks.task, tasks.create, tasks.cancel, tasks.delete, events.task_events),
+        (
+            Entry("tasks", "tasks", "tasks"),
+            Entry("task", "tasks", "task"),
+            Entry("create-task", "tasks", "create"),
+            Entry("cancel-task", "tasks", "cancel"),
+            Entry("delete-task", "tasks", "delete"),
+            Entry("task-events", "events", "task_events"),
+        ),
     ),
     (
         "Locks, presences, domains",
         (
-            locks.locks,
-            locks.presences,
-            locks.claim_lock,
-            locks.claim_presence,
-            locks.release_lock,
-            domains.set_domain,
+            Entry("locks", "locks", "locks"),
+            Entry("presences", "locks", "presences"),
+            Entry("claim-lock", "locks", "claim_lock"),
+            Entry("claim-presence", "locks", "claim_presence"),
+            Entry("release-lock", "locks", "release_lock"),
+            Entry("release-presence", "locks", "release_presence"),
+            Entry("set-domain", "domains", "set_domain"),
         ),
     ),
-    ("The command line itself", (shell.version, shell.completion)),
+    (
+        "The command line itself",
+        (Entry("version", "shell", "version"), Entry("completion", "shell", "completion")),
+    ),
 )
+
+ENTRIES = {entry.name: entry for _, entries in GROUPS for entry in entries}

@@ -15,7 +15,10 @@ NONE = "No LRP is desired."
 @json_option
 @pass_session
 def desired_lrps(session: Session, domain: str) -> None:
-    """List what is desired."""
+    """List what is desired.
+
+    Example: diego desired-lrps --domain cf-apps
+    """
     found = session.bbs.desired_lrps(domain=domain)
     if session.output.json:
         session.output.lines(found)
@@ -28,7 +31,10 @@ def desired_lrps(session: Session, domain: str) -> None:
 @json_option
 @pass_session
 def desired_lrp(session: Session, process_guid: str) -> None:
-    """Show one DesiredLRP in full."""
+    """Show one DesiredLRP in full.
+
+    Example: diego desired-lrp web
+    """
     session.output.thing(session.bbs.desired_lrp(process_guid))
 
 
@@ -37,7 +43,10 @@ def desired_lrp(session: Session, process_guid: str) -> None:
 @json_option
 @pass_session
 def scheduling_infos(session: Session, domain: str) -> None:
-    """List what placing needs to know of them."""
+    """List what placing needs to know of them.
+
+    Example: diego desired-lrp-scheduling-infos --json | jq .instances
+    """
     found = session.bbs.desired_lrp_scheduling_infos(domain=domain)
     if session.output.json:
         session.output.lines(found)
@@ -49,7 +58,10 @@ def scheduling_infos(session: Session, domain: str) -> None:
 @click.argument("spec_text", metavar="SPEC")
 @pass_session
 def create(session: Session, spec_text: str) -> None:
-    """Desire an LRP. SPEC is JSON, @FILE, or - for standard input."""
+    """Desire an LRP. SPEC is JSON, @FILE, or - for standard input.
+
+    Example: diego create-desired-lrp @web.json
+    """
     wanted = spec(DesiredLRP, spec_text)
     session.bbs.desire_lrp(wanted)
     session.output.say(f"{wanted.process_guid} is desired")
@@ -60,7 +72,10 @@ def create(session: Session, spec_text: str) -> None:
 @click.argument("spec_text", metavar="SPEC")
 @pass_session
 def update(session: Session, process_guid: str, spec_text: str) -> None:
-    """Change the instances, routes, annotation or tags. SPEC is JSON, @FILE, or -."""
+    """Change the instances, routes, annotation or tags. SPEC is JSON, @FILE, or -.
+
+    Example: diego update-desired-lrp web '{"instances": 3}'
+    """
     session.bbs.update_desired_lrp(process_guid, spec(DesiredLRPUpdate, spec_text))
     session.output.say(f"{process_guid} is updated")
 
@@ -69,6 +84,9 @@ def update(session: Session, process_guid: str, spec_text: str) -> None:
 @click.argument("process_guid")
 @pass_session
 def delete(session: Session, process_guid: str) -> None:
-    """Desire it no longer; its instances are stopped."""
+    """Desire it no longer; its instances are stopped.
+
+    Example: diego delete-desired-lrp web
+    """
     session.bbs.remove_desired_lrp(process_guid)
     session.output.say(f"{process_guid} is no longer desired")

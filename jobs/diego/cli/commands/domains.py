@@ -10,7 +10,10 @@ from diego.cli.session import Session, pass_session
 @json_option
 @pass_session
 def domains(session: Session) -> None:
-    """List the domains that are fresh."""
+    """List the domains that are fresh.
+
+    Example: diego domains
+    """
     found = sorted(session.bbs.domains())
     if session.output.json:
         session.output.lines(found)
@@ -23,6 +26,9 @@ def domains(session: Session) -> None:
 @click.option("-t", "--ttl", type=click.IntRange(min=0), default=0, help="Seconds; 0 means for ever.")
 @pass_session
 def set_domain(session: Session, domain: str, ttl: int) -> None:
-    """Make DOMAIN fresh: what is not wanted in it may be stopped."""
+    """Make DOMAIN fresh: what is not wanted in it may be stopped.
+
+    Example: diego set-domain cf-apps --ttl 120
+    """
     session.bbs.upsert_domain(domain, ttl)
     session.output.say(f"domain {domain} is fresh {f'for {ttl} s' if ttl else 'for ever'}")

@@ -20,7 +20,10 @@ from diego.wire.cells_pb2 import CellPresence
 @json_option
 @pass_session
 def evacuation(session: Session, cell: str) -> None:
-    """Show what is left on CELL, and what each instance waits for before the cell is empty."""
+    """Show what is left on CELL, and what each instance waits for before the cell is empty.
+
+    Example: diego evacuation diego-cell-0
+    """
     progress = _progress(session, _presence(session, cell))
     guids = dict.fromkeys(one["process_guid"] for one in progress["lrps"])
     lrps = [lrp for guid in guids for lrp in session.bbs.actual_lrps(process_guid=guid)]

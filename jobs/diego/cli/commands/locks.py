@@ -19,7 +19,10 @@ ttl_option = click.option(
 @json_option
 @pass_session
 def locks(session: Session) -> None:
-    """List the locks, and who has them."""
+    """List the locks, and who has them.
+
+    Example: diego locks --json | jq -r '.key + " " + .owner'
+    """
     found = session.locket.fetch_all(LOCK)
     if session.output.json:
         session.output.lines(found)
@@ -31,7 +34,10 @@ def locks(session: Session) -> None:
 @json_option
 @pass_session
 def presences(session: Session) -> None:
-    """List the presences, and what each says of itself."""
+    """List the presences, and what each says of itself.
+
+    Example: diego presences --json | jq -r .key
+    """
     found = session.locket.fetch_all(PRESENCE)
     if session.output.json:
         session.output.lines(found)
@@ -47,7 +53,10 @@ def presences(session: Session) -> None:
 @ttl_option
 @pass_session
 def claim_lock(session: Session, key: str, owner: str, value: str, ttl: int) -> None:
-    """Take a lock once, for its seconds; nobody renews it."""
+    """Take a lock once, for its seconds; nobody renews it.
+
+    Example: diego claim-lock --key maintenance --owner me --ttl 60
+    """
     session.locket.lock(key, owner, value=value, kind=LOCK, ttl=ttl)
     session.output.say(f"{owner} has the lock {key} for {ttl} s")
 
@@ -59,7 +68,10 @@ def claim_lock(session: Session, key: str, owner: str, value: str, ttl: int) -> 
 @ttl_option
 @pass_session
 def claim_presence(session: Session, key: str, owner: str, value: str, ttl: int) -> None:
-    """Be present once, for its seconds; nobody renews it."""
+    """Be present once, for its seconds; nobody renews it.
+
+    Example: diego claim-presence --key cell-x --owner me --ttl 60
+    """
     session.locket.lock(key, owner, value=value, kind=PRESENCE, ttl=ttl)
     session.output.say(f"{key} is present as {owner} for {ttl} s")
 
@@ -69,6 +81,22 @@ def claim_presence(session: Session, key: str, owner: str, value: str, ttl: int)
 @owner_option
 @pass_session
 def release_lock(session: Session, key: str, owner: str) -> None:
-    """Give a lock up."""
+    """Give a lock up.
+
+    Example: diego release-lock --key maintenance --owner me
+    """
     session.locket.release(key, owner)
     session.output.say(f"{owner} no longer has {key}")
+
+
+@click.command("release-presence")
+@key_option
+@owner_option
+@pass_session
+def release_presence(session: Session, key: str, owner: str) -> None:
+    """End a presence before its time.
+
+    Example: diego release-presence --key cell-x --owner me
+    """
+    session.locket.release(key, owner)
+    session.output.say(f"{key} is no longer present as {owner}")

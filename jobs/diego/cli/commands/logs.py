@@ -33,7 +33,12 @@ class Place:
 @click.option("-n", "--tail", type=click.IntRange(min=0), default=None, help="Only the last lines of each.")
 @pass_session
 def logs(session: Session, guid: str, index: int | None, follow: bool, tail: int | None) -> None:  # noqa: FBT001 (click's form)
-    """Print what the instances of a process, an instance, or a task said. GUID is any of the three."""
+    """Print what the instances of a process, an instance, or a task said. GUID is any of the three.
+
+    Example: diego logs web --index 0 --follow
+
+    Example: diego logs sample-task
+    """
     streams = [
         stream for place in places(session, guid, index) if (stream := _open(session, place, follow, tail))
     ]

@@ -9,28 +9,14 @@ from typing import Any, TypeVar
 import click
 from google.protobuf.message import Message
 
+from diego.cli.commands.json_option import json_option
 from diego.cli.faults import Fault, Status
-from diego.cli.session import Session
 from diego.wire.gojson import GoJsonError, from_go
+
+__all__ = ["cell_option", "domain_option", "json_option", "spec"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Message)
-
-
-def _ask_for_json(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 (click's form)
-    if value:
-        context.ensure_object(Session).output.json = True
-
-
-def json_option(command: F) -> F:
-    """`--json` after a command does the same as before it."""
-    return click.option(
-        "--json",
-        is_flag=True,
-        expose_value=False,
-        callback=_ask_for_json,
-        help="One JSON value per line, in cfdot's keys.",
-    )(command)
 
 
 def domain_option(command: F) -> F:

@@ -41,6 +41,10 @@ def run(session: Session, file: str, wait: bool, timeout: float, replace: bool) 
 
     FILE is YAML with the lists desired_lrps and tasks, their entries in the JSON keys that the other commands
     print. ${NAME} is taken from the environment. What runs already is updated; a task that is completed runs again.
+
+    Example: diego run manifests/workloads/web.yml
+
+    Example: diego run --no-wait - < web.yml
     """
     workloads = _workloads(session, file)
     work = Run(session.bbs, session.output, time.monotonic() + timeout, file)
@@ -206,18 +210,16 @@ class Run:
     def _until(self, there: Callable[[], bool], story: Callable[[], str]) -> None:
         """Look again and again, telling each change, until `there`. Raises Fault at the deadline."""
         told = ""
-        with self.output.errors.status("") as status:
-            while not there():
-                if story() != told:
-                    told = story()
-                    status.update(told)
-                    if not self.output.errors.is_terminal:
-                        self.output.errors.print(told, markup=False)
-                if time.monotonic() > self.deadline:
-                    raise Fault(
-                        f"waited in vain: {told}", hint="it goes on without being waited for; `diego status`"
-                    )
-                time.sleep(POLL)
+        while not there():
+            if story() != told:
+                told = story()
+                self.output.progress(told)
+            if time.monotonic() > self.deadline:
+                raise Fault(
+                    f"waited in vain: {told}", hint="it goes on without being waited for; `diego status`"
+                )
+            time.sleep(POLL)
+        self.output.progress_ended()
 
 
 @contextmanager

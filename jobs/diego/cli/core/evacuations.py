@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diego.cli.core.tables import Row, age, natural
+from diego.cli.core.words import Row, age, natural
 from diego.wire.actual_lrp_pb2 import ActualLRP
 
 COLUMNS = ("KIND", "GUID", "INDEX", "STATE", "WAITS FOR")

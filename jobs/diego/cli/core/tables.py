@@ -1,18 +1,16 @@
 """The rows of the tables: what a person wants to know of a record, in few words."""
 
 import json
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from diego.cli.core.words import Row, age, natural, size
 from diego.wire.actual_lrp_pb2 import ActualLRP
 from diego.wire.cells_pb2 import CellPresence
 from diego.wire.desired_lrp_pb2 import DesiredLRP, DesiredLRPSchedulingInfo, ProtoRoutes
 from diego.wire.locket_pb2 import Resource
 from diego.wire.task_pb2 import Task
 
-Row = list[str]
 Json = Mapping[str, Any]
 
 CELL_COLUMNS = ("CELL", "ZONE", "MEMORY", "DISK", "CONTAINERS", "STACKS", "TAGS", "REP")
@@ -21,30 +19,6 @@ DESIRED_COLUMNS = ("PROCESS", "DOMAIN", "INSTANCES", "MEMORY", "DISK", "ROOTFS",
 ACTUAL_COLUMNS = ("PROCESS", "INDEX", "STATE", "FOR", "CELL", "ADDRESS", "INSTANCE", "NOTE")
 TASK_COLUMNS = ("TASK", "DOMAIN", "STATE", "AGE", "CELL", "NOTE")
 RESOURCE_COLUMNS = ("KEY", "OWNER", "VALUE")
-APP_COLUMNS = ("PROCESS", "DOMAIN", "RUNNING", "ON CELLS", "ROUTES")
-
-
-def natural(name: str) -> list[tuple[int, str]]:
-    """A key to sort names by, in which cell-2 comes before cell-10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def size(megabytes: int) -> str:
-    """Megabytes in the unit that reads best."""
-    if megabytes >= 10240 or (megabytes >= 1024 and megabytes % 1024 == 0):
-        return f"{megabytes / 1024:g} GB" if megabytes % 1024 == 0 else f"{megabytes / 1024:.1f} GB"
-    return f"{megabytes} MB"
-
-
-def age(nanoseconds: int, now: int) -> str:
-    """How long ago, in the largest unit that fits. Both are since the epoch."""
-    if not nanoseconds:
-        return ""
-    seconds = max(0, now - nanoseconds) // 1_000_000_000
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= length:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"
 
 
 def hostnames(routes: ProtoRoutes | Mapping[str, Any]) -> list[str]:
@@ -191,24 +165,3 @@ def resource_rows(resources: Iterable[Resource]) -> list[Row]:
     return [
         [each.key, each.owner, each.value] for each in sorted(resources, key=lambda each: natural(each.key))
     ]
-
-
-def app_rows(infos: Iterable[DesiredLRPSchedulingInfo], lrps: Sequence[ActualLRP]) -> list[Row]:
-    """Each LRP that is wanted: how many of its instances run, and where."""
-    running = [lrp for lrp in lrps if lrp.state == "RUNNING" and lrp.presence == ActualLRP.ORDINARY]
-    rows = []
-    for info in sorted(infos, key=lambda info: info.desired_lrp_key.process_guid):
-        guid = info.desired_lrp_key.process_guid
-        mine = [lrp for lrp in running if lrp.actual_lrp_key.process_guid == guid]
-        cells = Counter(lrp.actual_lrp_instance_key.cell_id for lrp in mine)
-        where = " ".join(f"{cell}×{count}" for cell, count in sorted(cells.items()))
-        rows.append(
-            [
-                guid,
-                info.desired_lrp_key.domain,
-                f"{len(mine)}/{info.instances}",
-                where,
-                " ".join(hostnames(info.routes)),
-            ]
-        )
-    return rows
