@@ -370,7 +370,7 @@ def test_the_debug_listener_shows_locks_presences_and_numbers(
     client.lock("short", "anna", ttl=1)
     with pytest.raises(LockCollision):
         client.lock("bbs", "bert")
-    until(6, lambda: locket.metric("LocksExpired") == 1)
+    until(6, lambda: locket.metric("locks_expired") == 1)
 
     (lock,) = json.loads(locket.debug("/locks")[1])
     (presence,) = json.loads(locket.debug("/presences")[1])
@@ -379,15 +379,15 @@ def test_the_debug_listener_shows_locks_presences_and_numbers(
         "key": "bbs", "owner": "anna", "value": "", "type": "lock", "ttl_in_seconds": 60, "modified_index": 1,
     }  # fmt: skip
     assert presence["value"] == '{"cell_id":"cell"}'
-    until(8, lambda: (locket.metric("ActiveLocks"), locket.metric("ActivePresences")) == (1, 1))
-    assert locket.metric("PresenceExpired") == 0
-    assert locket.metric('RequestsStarted{request_type="Lock"}') == 4
-    assert locket.metric('RequestsSucceeded{request_type="Lock"}') == 4
-    assert locket.metric('RequestsFailed{request_type="Lock"}') == 0
-    assert locket.metric('RequestsInFlight{request_type="Lock"}') == 0
-    assert locket.metric('RequestLatencyMax{request_type="Lock"}') > 0
-    assert locket.metric("DBOpenConnections") >= 1
-    assert locket.metric("DBQueriesSucceeded") > 4
+    until(8, lambda: (locket.metric("active_locks"), locket.metric("active_presences")) == (1, 1))
+    assert locket.metric("presence_expired") == 0
+    assert locket.metric('requests_started{request_type="Lock"}') == 4
+    assert locket.metric('requests_succeeded{request_type="Lock"}') == 4
+    assert locket.metric('requests_failed{request_type="Lock"}') == 0
+    assert locket.metric('requests_in_flight{request_type="Lock"}') == 0
+    assert locket.metric('request_latency_max_seconds{request_type="Lock"}') > 0
+    assert locket.metric("db_open_connections") >= 1
+    assert locket.metric("db_queries_succeeded") > 4
 
 
 def answers(client: LocketClient) -> bool:

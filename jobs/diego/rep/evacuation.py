@@ -244,5 +244,6 @@ def _boot() -> str:
 
 
 _STRANDED = metrics.gauge(
-    "StrandedEvacuatingActualLRPs", "records that waited for a replacement when an evacuation ended"
+    metrics.name_of("StrandedEvacuatingActualLRPs"),
+    "records that waited for a replacement when an evacuation ended",
 )

@@ -125,7 +125,7 @@ class Operations:
         guids = [container.guid for container in self.executor.containers()]
         for operation in bulk_operations(guids, lrps, tasks):
             self.push(operation)
-        _SYNC_DURATION.set((time.monotonic() - begun) * 1e9)
+        _SYNC_DURATION.set(time.monotonic() - begun)
 
     async def settled(self) -> None:
         """Wait until nothing is under way."""
@@ -430,4 +430,6 @@ class Operations:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
-_SYNC_DURATION = metrics.gauge("RepBulkSyncDuration", "how long the last bulk sync took, nanoseconds")
+_SYNC_DURATION = metrics.gauge(
+    metrics.name_of("RepBulkSyncDuration", unit=metrics.Unit.NANOS), "how long the last bulk sync took"
+)

@@ -21,11 +21,11 @@ SHORTEST_INTERVAL = 1.0
 BURST = 500
 """Messages between two chances for other work of the loop."""
 
-EMITTED = metrics.counter("HTTPRouteNATSMessagesEmitted", "Messages given to the bus")
-SYNCED = metrics.counter("RoutesSynced", "Routes registered by periodic emission")
-REGISTERED = metrics.counter("RoutesRegistered", "Routes registered by changes")
-UNREGISTERED = metrics.counter("RoutesUnregistered", "Routes unregistered by changes")
-TOTAL = metrics.gauge("RoutesTotal", "Routes of the last periodic emission")
+EMITTED = metrics.counter(metrics.name_of("HTTPRouteNATSMessagesEmitted"), "Messages given to the bus")
+SYNCED = metrics.counter(metrics.name_of("RoutesSynced"), "Routes registered by periodic emission")
+REGISTERED = metrics.counter(metrics.name_of("RoutesRegistered"), "Routes registered by changes")
+UNREGISTERED = metrics.counter(metrics.name_of("RoutesUnregistered"), "Routes unregistered by changes")
+TOTAL = metrics.gauge(metrics.name_of("RoutesTotal"), "Routes of the last periodic emission")
 
 
 class Emitter:

@@ -37,9 +37,13 @@ MAX_WAITING = 20_000
 """Events that may wait to be read; when there are more, they are dropped for a whole look."""
 RETRY_SECONDS = 1.0
 
-SYNC_DURATION = metrics.gauge("RouteEmitterSyncDuration", "Nanoseconds that the last whole look took")
-HTTP_ROUTES = metrics.gauge("HTTPRouteCount", "Registrations after the last whole look")
-COLLISIONS = metrics.counter("AddressCollisions", "Endpoints found to share their address with another")
+SYNC_DURATION = metrics.gauge(
+    metrics.name_of("RouteEmitterSyncDuration", unit=metrics.Unit.NANOS), "Time that the last whole look took"
+)
+HTTP_ROUTES = metrics.gauge(metrics.name_of("HTTPRouteCount"), "Registrations after the last whole look")
+COLLISIONS = metrics.counter(
+    metrics.name_of("AddressCollisions"), "Endpoints found to share their address with another"
+)
 
 
 class Watcher:
@@ -168,7 +172,7 @@ class Watcher:
             self._apply(event)
         after = self._table.everything()
         await self._emitter.say(difference(before, after))
-        SYNC_DURATION.set((loop.time() - began) * 1e9)
+        SYNC_DURATION.set(loop.time() - began)
         HTTP_ROUTES.set(len(after))
         COLLISIONS.inc(self._table.collisions())
         log.debug("synced", instances=len(instances), routes=len(after))
