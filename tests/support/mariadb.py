@@ -109,7 +109,7 @@ class MariaDb:
         """
         self.port = self.port or _free_port()
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, env=self._environment())
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
@@ -159,6 +159,9 @@ class MariaDb:
     def _accepts(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(str(self.socket)) == 0
+
+    def _environment(self) -> dict[str, str]:
+        return dict(os.environ)
 
     def _command(self) -> list[str]:
         return [

@@ -1,24 +1,45 @@
 """One connection to MariaDB whose every exchange ends by a deadline."""
 
 import ssl
+import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pymysql.connections import MAX_PACKET_LEN
 from pymysql.connections import Connection as DriverConnection
+from pymysql.constants import COMMAND
 from pymysql.cursors import Cursor, SSCursor
+from pymysql.err import InterfaceError, MySQLError
 
 from diego.database.dsn import DataSource
 from diego.database.errors import ConnectionLost, DatabaseError, DeadlineExceeded, translated
 
 SQL_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO"
 GROUP_CONCAT_MAX_LEN = 78888889
+IDLE_TRANSACTION_SECONDS = 5
+"""How long the server keeps a transaction, with its locks, of a client that has fallen silent. Without this bound a
+client that was stopped or cut off in a transaction keeps everybody else from the rows that it wrote, the fence above
+all, for as long as its connection seems to live: hours."""
+
+SESSION = (
+    f"SET SESSION group_concat_max_len = {GROUP_CONCAT_MAX_LEN}"
+    f" /*M!100300 , idle_transaction_timeout = {IDLE_TRANSACTION_SECONDS} */"
+)
+"""The second setting is MariaDB's only; others read a comment."""
+
 CONNECT_SECONDS = 5.0
 SMALLEST_WAIT = 0.05
 """Seconds that an exchange begun just before its deadline is still given."""
+
+SLACK = 0.2
+"""Seconds by which an exchange may be later than its deadline."""
+
+_QUERY_HEAD = struct.Struct("<iB")
+"""Three bytes of length, the packet's number 0, the command."""
 
 if TYPE_CHECKING:
     _Base = DriverConnection[Cursor]
@@ -85,7 +106,7 @@ class Connection(_Base):
                 read_timeout=limit,
                 write_timeout=limit,
                 sql_mode=SQL_MODE,
-                init_command=f"SET SESSION group_concat_max_len = {GROUP_CONCAT_MAX_LEN}",
+                init_command=SESSION,
                 **encryption,
             )
             self.query(f"SET SESSION TRANSACTION ISOLATION LEVEL {isolation}")
@@ -96,13 +117,21 @@ class Connection(_Base):
 
     def query(self, sql: str | bytes, unbuffered: bool = False) -> int:  # noqa: FBT001 - the driver's
         """One exchange with the server: every statement comes by here."""
+        self._limit_waits()
+        return super().query(sql, unbuffered)
+
+    def _limit_waits(self) -> None:
+        """Have the next reads and writes end by the deadline.
+
+        A limit that is only a little too long stays: to set one costs a handing over of the interpreter.
+        """
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise DeadlineExceeded("the time for the database's work is over")
-        self._read_timeout = self._write_timeout = max(left, SMALLEST_WAIT)
-        return super().query(sql, unbuffered)
+        if not left <= (self._read_timeout or 0) <= left + SLACK:
+            self._read_timeout = self._write_timeout = max(left, SMALLEST_WAIT)
 
-    def run(self, query: str, arguments: object = None) -> int:
+    def run(self, query: str | bytes, arguments: object = None) -> int:
         """One statement without rows; the number of rows that it matched or changed.
 
         Raises:
@@ -116,6 +145,42 @@ class Connection(_Base):
         """One statement for many rows, sent in as few exchanges as the driver can."""
         with self._bounded(), self.cursor() as cursor:
             cursor.executemany(query, rows)
+
+    def run_all(self, statements: Sequence[bytes]) -> list[int]:
+        """Several statements without rows in one exchange; the rows that each matched or changed.
+
+        All are sent before the first answer is read, so that one that fails does not keep those behind it from
+        being carried out: the transaction must be rolled back. The first failure is raised.
+        """
+        if any(len(statement) >= MAX_PACKET_LEN - 1 for statement in statements):
+            return [self.run(statement) for statement in statements]
+        with self._bounded():
+            self._limit_waits()
+            if not self.usable:
+                raise InterfaceError(0, "the connection is closed")
+            self._result = None
+            self._write_bytes(
+                b"".join(
+                    [
+                        part
+                        for statement in statements
+                        for part in (_QUERY_HEAD.pack(len(statement) + 1, COMMAND.COM_QUERY), statement)
+                    ]
+                )
+            )
+            counts: list[int] = []
+            failure: MySQLError | None = None
+            for _ in statements:
+                self._next_seq_id = 1
+                try:
+                    counts.append(self._read_query_result())
+                except MySQLError as error:
+                    failure = failure or error
+                    if not self.usable:
+                        break
+            if failure is not None:
+                raise failure
+            return counts
 
     def rows(self, query: str, arguments: object = None) -> list[tuple[Any, ...]]:
         """All rows of a query."""
