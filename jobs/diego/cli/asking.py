@@ -17,16 +17,18 @@ from urllib.parse import urlsplit
 CONNECT_SECONDS = 2.0
 """For each address of a name: a standby refuses at once, a host that is gone does not answer at all."""
 BODY_LIMIT = 256 << 20
+TOLD_LIMIT = 500
 
 K = TypeVar("K", bound=Hashable)
 
 
 class NotAnswered(Exception):
-    """There is no usable answer. `status` is that of the answer, 0 when none came."""
+    """There is no usable answer. `status` is that of the answer, 0 when none came; `told` what it says in plain text."""
 
-    def __init__(self, text: str, status: int = 0) -> None:
+    def __init__(self, text: str, status: int = 0, told: str = "") -> None:
         super().__init__(text)
         self.status = status
+        self.told = told
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,9 @@ class Asker:
         finally:
             connection.close()
         if answer.status not in accept:
-            raise NotAnswered(f"{base_url} answers {answer.status} to {path}", answer.status)
+            plain = (answer.headers.get("Content-Type") or "").startswith("text/plain")
+            told = body[:TOLD_LIMIT].decode(errors="replace").strip() if plain else ""
+            raise NotAnswered(f"{base_url} answers {answer.status} to {path}", answer.status, told)
         try:
             return json.loads(body)
         except ValueError as error:

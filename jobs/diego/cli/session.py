@@ -103,6 +103,8 @@ class Session:
                     hint="the commands that cfdot has work all the same, as `diego actual-lrps`",
                     status=Status.REFUSED,
                 ) from error
+            if error.status == 400 and error.told:
+                raise Fault(f"the BBS refused: {error.told}", status=Status.REFUSED) from error
             raise Fault(f"the BBS cannot be reached: {error}", hint=NOT_REACHED) from error
 
     @cached_property

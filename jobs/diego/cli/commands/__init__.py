@@ -27,6 +27,7 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("status", "status", "status"),
             Entry("explain", "explain", "explain"),
+            Entry("history", "history", "history"),
             Entry("cells", "cells", "cells"),
             Entry("cell", "cells", "cell"),
             Entry("cell-states", "cells", "cell_states"),
