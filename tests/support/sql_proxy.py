@@ -1,4 +1,4 @@
-"""A proxy between a job and MariaDB that understands statements: it holds, delays, refuses or counts them.
+"""A proxy between a job and MariaDB that understands statements: it holds, delays or refuses them.
 
 The job must connect without TLS. What a statement is part of is known too, so that "the commit of a transaction
 that raised the epoch" can be named. No job has hooks for tests: this is how tests reach the moments between them.
@@ -17,6 +17,8 @@ from support.mariadb import Database
 
 QUERY = 3
 HEAD = 4
+OK, END, FAILED = 0x00, 0xFE, 0xFF
+LONGEST_END = 9
 FENCED_WRITE = re.compile(rb"UPDATE diego_fence SET seq = seq \+ \d+ WHERE id = \d+ AND epoch = (\d+)")
 COMMIT = b"COMMIT"
 LONGEST_HOLD = 150.0
@@ -187,13 +189,21 @@ class SqlProxy:
 
 
 class _Connection:
-    """Both directions of one connection, a thread each. The client never speaks before it has its answer."""
+    """Both directions of one connection, a thread each.
+
+    A client may send several statements before it reads an answer. What is special about a statement happens in its
+    place: after the answers to those before it have gone by.
+    """
 
     def __init__(self, proxy: SqlProxy, client: socket.socket, server: socket.socket) -> None:
         self._proxy = proxy
         self._client = client
         self._server = server
         self._said: list[bytes] = []
+        self._answers = _Answers()
+        self._changed = threading.Condition()
+        self._open = 0
+        """Statements that the server has not answered yet."""
         self._held: Hold | None = None
         self._instead: Refusal | None = None
         self._epoch: int | None = None
@@ -206,6 +216,9 @@ class _Connection:
         _shut(self._client)
         _shut(self._server)
         self._proxy.forget(self)
+        with self._changed:
+            self._open = 0
+            self._changed.notify_all()
 
     def _from_client(self) -> None:
         with suppress(OSError):
@@ -221,24 +234,20 @@ class _Connection:
         text = packet[HEAD + 1 :]
         statement = Statement(text, tuple(self._said))
         proxy.statements += 1
+        epoch = None
         if text.startswith((COMMIT, b"ROLLBACK")):
             fenced = next((found for said in self._said if (found := FENCED_WRITE.match(said))), None)
-            self._epoch = int(fenced[1]) if fenced and text.startswith(COMMIT) else None
+            epoch = int(fenced[1]) if fenced and text.startswith(COMMIT) else None
             self._said.clear()
         else:
             self._said.append(text[:4096])
         refusal = proxy.fault(statement) if proxy.fault is not None else None
+        hold = proxy.taken(statement) if refusal is None else None
+        if epoch is not None or refusal is not None or hold is not None:
+            self._wait_for_answers()
         if refusal is not None:
-            proxy.refused += 1
-            self._epoch = None
-            if refusal.rolls_back:
-                self._said.clear()
-                self._instead = refusal
-                self._server.sendall(b"\x09\x00\x00\x00\x03ROLLBACK")
-            else:
-                self._client.sendall(refusal.packet())
+            self._refuse(refusal)
             return
-        hold = proxy.taken(statement)
         if hold is not None and not hold.answer:
             hold.stand()
         elif hold is not None:
@@ -246,20 +255,66 @@ class _Connection:
         seconds = proxy.delay(statement)
         if seconds:
             time.sleep(seconds)
+        self._epoch = epoch
+        self._send(packet)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._proxy.refused += 1
+        if refusal.rolls_back:
+            self._said.clear()
+            self._instead = refusal
+            self._send(b"\x09\x00\x00\x00\x03ROLLBACK")
+        else:
+            self._client.sendall(refusal.packet())
+
+    def _send(self, packet: bytes) -> None:
+        with self._changed:
+            self._open += 1
         self._server.sendall(packet)
+
+    def _wait_for_answers(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._open, LONGEST_HOLD)
 
     def _from_server(self) -> None:
         with suppress(OSError):
-            while data := self._server.recv(65536):
-                epoch, self._epoch = self._epoch, None
-                if epoch is not None and data[HEAD : HEAD + 1] == b"\x00":
-                    self._proxy.committed.append(Committed(time.monotonic(), epoch))
+            while packet := _packet(self._server):
                 hold, self._held = self._held, None
+                epoch, self._epoch = self._epoch, None
+                if epoch is not None and packet[HEAD] == OK:
+                    self._proxy.committed.append(Committed(time.monotonic(), epoch))
                 if hold is not None:
                     hold.stand()
                 instead, self._instead = self._instead, None
-                self._client.sendall(data if instead is None else instead.packet())
+                self._client.sendall(packet if instead is None else instead.packet())
+                if self._open and self._answers.ends_with(packet[HEAD:]):
+                    with self._changed:
+                        self._open = max(0, self._open - 1)
+                        self._changed.notify_all()
         self.cut()
+
+
+class _Answers:
+    """Where an answer ends: with its only packet, or with the second end mark of its columns and rows."""
+
+    def __init__(self) -> None:
+        self._marks = 0
+        self._rows = False
+
+    def ends_with(self, body: bytes) -> bool:
+        first = body[0] if body else OK
+        if not self._rows:
+            if first in (OK, FAILED):
+                return True
+            self._rows = True
+            self._marks = 0
+            return False
+        if first == END and len(body) < LONGEST_END:
+            self._marks += 1
+        if first == FAILED or self._marks == 2:
+            self._rows = False
+            return True
+        return False
 
 
 @contextmanager
@@ -298,7 +353,7 @@ def _writes(statements: Sequence[bytes]) -> bool:
 
 
 def _packet(sock: socket.socket) -> bytes:
-    """One packet of the client, whole; empty at the end."""
+    """One packet, whole; empty at the end."""
     head = _exactly(sock, HEAD)
     return head + _exactly(sock, int.from_bytes(head[:3], "little")) if head else b""
 

@@ -45,24 +45,20 @@ class Takeover:
             began = time.monotonic()
             log.info("lock-held")
             try:
-                if not self._patiently(self._store.take_over):
-                    return None
+                if not self._raise_epoch():
+                    continue  # the lock was in doubt before the epoch was raised: wait for it again
             except StoreError as error:
                 self._runtime.end(error.text)
             while not self._holder.confirm():
-                if self._holder.state is State.LOST:
-                    self._runtime.end("another BBS took the lock during the takeover")
+                self._end_if_lost()
                 if stopping.wait(FIRST_PAUSE):
                     return None
             try:
                 loaded = self._load()
             except StoreError as error:  # a newer schema, an unknown key, a missing table
                 self._runtime.end(error.text)
-            if loaded is None:
+            if loaded is None or not self._make_sure():
                 return None
-            if not self._holder.held or not self._still_mine():
-                log.info("takeover-again", seconds=round(time.monotonic() - began, 3))
-                continue
             log.info("taken-over", seconds=round(time.monotonic() - began, 3), lrps=len(loaded.actual))
             return loaded
         return None
@@ -83,11 +79,43 @@ class Takeover:
             log.info("lock-regained")
             return
 
-    def _still_mine(self) -> bool:
-        try:
-            return self._store.still_mine()
-        except StoreUnavailable:
-            return False
+    def _raise_epoch(self) -> bool:
+        """Raise it as soon as the database lets us, but only while the lock is held: it ends whoever is active."""
+        pause = FIRST_PAUSE
+        while self._holder.held and not self._runtime.stopping.is_set():
+            try:
+                self._store.take_over()
+            except StoreUnavailable as error:
+                log.error("waiting-for-database", error=error.text)
+            else:
+                return True
+            self._runtime.stopping.wait(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+        return False
+
+    def _make_sure(self) -> bool:
+        """Wait until the lock is held and the fence has our epoch; False when told to stop.
+
+        What was loaded is complete only if nobody else could write since: otherwise the process ends.
+        """
+        while not self._runtime.stopping.is_set():
+            self._end_if_lost()
+            if self._holder.held:
+                try:
+                    mine = self._store.still_mine()
+                except StoreUnavailable as error:
+                    log.error("waiting-for-database", error=error.text)
+                else:
+                    if not mine:
+                        self._runtime.end("another BBS has taken over during the takeover")
+                    if self._holder.held:  # that look may have taken long
+                        return True
+            self._runtime.stopping.wait(FIRST_PAUSE)
+        return False
+
+    def _end_if_lost(self) -> None:
+        if self._holder.state is State.LOST:
+            self._runtime.end("another BBS took the lock during the takeover")
 
     def _load(self) -> Loaded | None:
         found: list[Loaded] = []

@@ -131,7 +131,10 @@ class SqlStore:
         with self._writing, _available():
             self._pool.transact(lambda connection: connection.run(FENCE))
             self._pool.transact(lambda connection: connection.run(history.TABLE))
-            (self._epoch, self._seq), self.history_position = self._pool.transact(work)
+            # once only: who asked must see that the lock is still held before it is tried again
+            with self._pool.connection(self._pool.deadline()) as connection:
+                (self._epoch, self._seq), self.history_position = work(connection)
+                connection.commit_work()
             return self._epoch
 
     def still_mine(self) -> bool:
