@@ -67,7 +67,9 @@ known says that the commit took place, however often it was asked."""
 
 LOAD_SECONDS = 300.0
 MIGRATION_SECONDS = 3600.0
-SETTLE_SECONDS = 20.0
+SETTLE_SECONDS = 60.0
+"""Longer than a restart of the database, and than the three failed looks after which a watch over it ends us."""
+
 SETTLE_PAUSE = 0.25
 REENCRYPT_ROWS = 100
 EXCHANGE_BYTES = 4 << 20
