@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -186,19 +186,24 @@ class _Counters:
         self._most = Highest(period)
         self._longest = Highest(period)
 
-    def began(self) -> float:
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Around one exchange with the server."""
+        began = time.monotonic()
         with self._lock:
             self._in_flight += 1
-            in_flight = self._in_flight
-        self._most.saw(in_flight)
-        return time.monotonic()
-
-    def ended(self, began: float, *, succeeded: bool) -> None:
-        self._longest.saw(time.monotonic() - began)
-        with self._lock:
-            self._in_flight -= 1
-            self._succeeded += succeeded
-            self._failed += not succeeded
+            self._most.saw(self._in_flight)
+        succeeded = False
+        try:
+            yield
+            succeeded = True
+        finally:
+            seconds = time.monotonic() - began
+            with self._lock:
+                self._in_flight -= 1
+                self._succeeded += succeeded
+                self._failed += not succeeded
+                self._longest.saw(seconds)
 
     def waited(self, seconds: float) -> None:
         with self._lock:
@@ -227,11 +232,9 @@ class _CountedConnection(Connection):
         super().__init__(settings, **more)
 
     def query(self, sql: str | bytes, unbuffered: bool = False) -> int:  # noqa: FBT001 - the driver's
-        began = self._counters.began()
-        succeeded = False
-        try:
-            result = super().query(sql, unbuffered)
-            succeeded = True
-            return result
-        finally:
-            self._counters.ended(began, succeeded=succeeded)
+        with self._counters.counting():
+            return super().query(sql, unbuffered)
+
+    def run_all(self, statements: Sequence[bytes]) -> list[int]:
+        with self._counters.counting():
+            return super().run_all(statements)
