@@ -260,8 +260,12 @@ class Garden:
     def container_processes(self) -> set[int]:
         """All processes in containers."""
         found: set[int] = set()
-        for path in Path("/sys/fs/cgroup").rglob(f"{self.name}/**/cgroup.procs"):
-            found.update(int(pid) for pid in path.read_text().split())
+        for top in Path("/sys/fs/cgroup").glob(f"*/{self.name}"):
+            for directory, _, _ in os.walk(top):
+                try:
+                    found.update(int(pid) for pid in Path(directory, "cgroup.procs").read_text().split())
+                except OSError:
+                    continue  # the group was just removed
         return found
 
     def leftovers(self) -> list[str]:

@@ -2,6 +2,11 @@
 
 The runtime makes and limits them; this module reads their counters, and kills and
 removes what a runtime that died has left.
+
+    PARENT/HANDLE         a container: its limits and counters, and under version 1 its processes
+    PARENT/HANDLE/init    its processes under version 2
+    PARENT/HANDLE/PEA     a pea that lives within the container's limits
+    PARENT/HANDLE:PEA     a pea with limits of its own (no handle has a colon)
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ CONTROLLERS |= {"net_cls", "net_prio", "perf_event", "hugetlb", "rdma", "misc"}
 MOUNTS = Path("/proc/self/mountinfo")
 KILL_SECONDS = 10.0
 UNIFIED = ""
+DIVIDED = ("cpu", "memory", "pids")  # what version 2 must hand down for containers' limits and counters
 
 
 class Cgroups:
@@ -44,8 +50,27 @@ class Cgroups:
         memory = self.hierarchies.get("memory")
         return self.unified or (memory is not None and (memory / "memory.memsw.limit_in_bytes").exists())
 
+    def path(self, handle: str) -> str:
+        """Where the container's processes go, for the runtime."""
+        return f"/{self.parent}/{handle}/init" if self.unified else f"/{self.parent}/{handle}"
+
+    def make(self, handle: str, files: Mapping[str, str]) -> None:
+        """Make a container's group under version 2, with its limits; under version 1 the runtime does it."""
+        if not self.unified:
+            return
+        group = self.of(UNIFIED, handle)
+        group.mkdir(parents=True, exist_ok=True)
+        below = group.relative_to(self.hierarchies[UNIFIED]).parents
+        for ancestor in reversed([self.hierarchies[UNIFIED] / path for path in below]):
+            given = _text(ancestor / "cgroup.subtree_control").split()
+            for controller in _text(ancestor / "cgroup.controllers").split():
+                if controller in DIVIDED and controller not in given:
+                    (ancestor / "cgroup.subtree_control").write_text(f"+{controller}")
+        for name, text in files.items():
+            (group / name).write_text(text)
+
     def of(self, controller: str, handle: str) -> Path:
-        """The container's directory in the controller's hierarchy."""
+        """The directory of a container's, or a pea's, group in the controller's hierarchy."""
         hierarchy = self.hierarchies.get(UNIFIED if self.unified else controller)
         if hierarchy is None:
             raise OSError(errno.ENOENT, f"cgroup controller {controller} is not mounted")
@@ -63,9 +88,9 @@ class Cgroups:
     def processes(self, handle: str) -> list[int]:
         """The pids of everything in the container."""
         found: set[int] = set()
-        top = self.of("pids", handle)
-        for directory in (top, *(path for path in top.rglob("*") if path.is_dir())):
-            found.update(int(pid) for pid in _text(directory / "cgroup.procs").split())
+        for top in _with_own_limits(self.of("pids", handle)):
+            for directory, _, _ in os.walk(top):  # a pea's may go meanwhile, which does not disturb it
+                found.update(int(pid) for pid in _text(Path(directory) / "cgroup.procs").split())
         return sorted(found)
 
     def kill(self, handle: str) -> None:
@@ -84,8 +109,7 @@ class Cgroups:
     def remove(self, handle: str) -> None:
         """Remove the container's empty groups, wherever there are some."""
         for hierarchy in set(self.hierarchies.values()):
-            top = hierarchy / self.parent / handle
-            if top.is_dir():
+            for top in _with_own_limits(hierarchy / self.parent / handle):
                 for directory, _, _ in os.walk(top, topdown=False):
                     Path(directory).rmdir()
 
@@ -112,6 +136,17 @@ class Cgroups:
             pids=_number(group / "pids.current"),
             oom_kills=self.oom_kills(handle),
         )
+
+
+def belongs(groups: str, handle: str) -> bool:
+    """Whether a process is the container's, from the text of its /proc/PID/cgroup."""
+    parts = {part for line in groups.splitlines() for part in line.split(":", 2)[-1].split("/")}
+    return handle in parts or any(part.startswith(f"{handle}:") for part in parts)
+
+
+def _with_own_limits(top: Path) -> list[Path]:
+    """The group itself, and those of its peas that lie beside it; those that are there."""
+    return [path for path in (top, *top.parent.glob(f"{top.name}:*")) if path.is_dir()]
 
 
 def hierarchies(mounts: str) -> dict[str, Path]:

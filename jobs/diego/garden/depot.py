@@ -3,6 +3,7 @@
     DEPOT/HANDLE/record.json      the container
     DEPOT/HANDLE/...              its bundle, disk, files (disks.py, engine.py)
     DEPOT/HANDLE/processes/ID/    a process: record.json, its FIFOs, pid, exit
+    DEPOT/HANDLE/peas/NAME/       what a process with an image of its own has besides (peas.py)
 
 A file is written beside its place and renamed. A record that cannot be read belongs to
 a container that was never whole, or to one of before a power cut: it is removed.

@@ -24,7 +24,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from diego.garden import disks
@@ -33,8 +33,10 @@ from diego.garden.config import GardenConfig
 from diego.garden.core import environment, limits, metrics, network, oci, seccomp, users
 from diego.garden.core.specs import (
     RLIMITS,
+    BindMount,
     ContainerSpec,
     Image,
+    Limits,
     NetOutRule,
     PortMapping,
     ProcessSpec,
@@ -44,6 +46,7 @@ from diego.garden.disks import Disk
 from diego.garden.errors import ContainerNotFound, GardenError
 from diego.garden.images import ImageStore, Layer
 from diego.garden.links import Links, external_address
+from diego.garden.peas import Pea, Peas
 from diego.garden.processes import STREAMS, Process, Processes
 from diego.garden.rooted import Rooted, start_time
 from diego.garden.runtime import Runtime
@@ -66,6 +69,11 @@ class Container:
         self.record = record
         self.made = asyncio.Event()
         self.destroying = False
+        self.peas: dict[str, Pea] = {}  # those that run, by name
+        self.peas_starting = 0
+        self.no_pea_starts = asyncio.Event()
+        self.burials: set[asyncio.Task[None]] = set()
+        self.oom_kills_of_ended_peas = 0
         self.open_requests = 0
         self.reaper: asyncio.TimerHandle | None = None
 
@@ -73,6 +81,18 @@ class Container:
     def handle(self) -> str:
         """Its name."""
         return self.record.handle
+
+    @contextmanager
+    def starting_a_pea(self) -> Iterator[None]:
+        """For this time a pea has parts that nobody else knows of."""
+        self.peas_starting += 1
+        self.no_pea_starts.clear()
+        try:
+            yield
+        finally:
+            self.peas_starting -= 1
+            if not self.peas_starting:
+                self.no_pea_starts.set()
 
 
 class Engine:
@@ -89,6 +109,7 @@ class Engine:
         self.ports = network.PortPool(config.port_pool_start, config.port_pool_size)
         self.links = Links(_policy(config), self.addresses.gateway, config.network_mtu)
         self.runtime = Runtime(config.runtime_plugin, config.runtime_root)
+        self.peas = Peas(self.depot, self.runtime, self.cgroups)
         self.processes = Processes(
             self.depot, config.keeper_socket, forget_when_waited=config.cleanup_process_dirs_on_wait
         )
@@ -98,7 +119,6 @@ class Engine:
         self._oci = oci.Engine(
             init=config.init_bin,
             ids=ids,
-            cgroup_parent=config.cgroup_parent,
             seccomp=seccomp.load_profile(platform.machine()),
             unified=self.cgroups.unified,
             limit_swap=not config.disable_swap_limit and self.cgroups.swap_is_counted(),
@@ -132,7 +152,11 @@ class Engine:
                 log.info("container.cleaned-up", handle=handle)
             except (GardenError, OSError) as error:
                 log.error("container.not-cleaned-up", handle=handle, error=str(error))
-        await self._in_thread(self.images.collect, {c.record.image for c in self._containers.values()})
+        for container in self._containers.values():
+            await self._take_back_peas(container)
+        images = {c.record.image for c in self._containers.values()}
+        images |= {pea.image for c in self._containers.values() for pea in c.peas.values()}
+        await self._in_thread(self.images.collect, images)
         log.info("restored", containers=len(self._containers), removed=len(gone))
         self.ready.set()
 
@@ -153,6 +177,16 @@ class Engine:
             self.ports.claim(port.host_port)
         self.processes.restore(record.handle)
         self._restart_grace_time(container)
+
+    async def _take_back_peas(self, container: Container) -> None:
+        """Watch the peas that live, remove what is left of the others."""
+        running = {process.id: process for process in self.processes.of(container.handle).values()}
+        for pea in list(self.peas.of(container.handle)):
+            process = running.get(pea.process_id)
+            if process is not None and process.running and not process.exited.is_set():
+                self._watch_pea(container, pea, process)
+            else:
+                await self._remove_pea(pea)
 
     # Containers
 
@@ -216,19 +250,16 @@ class Engine:
         directory.mkdir()
         directory.chmod(0o711)
         write(directory / "record.json", asdict(record))
-        unlimited = self.config.unlimited_disk_bytes or disks.capacity(directory)
-        size = limits.disk_size(spec.limits, image_bytes=layer.size, unlimited=unlimited)
+        size = limits.disk_size(spec.limits, image_bytes=layer.size, unlimited=self._unlimited_disk())
         disk = Disk(directory)
         disk.make(size, lower=layer.rootfs, owner=self._oci.ids.start)
-        hosts, resolv_conf = self._write_files(directory, record)
+        self._write_files(directory, record)
+        self.cgroups.make(record.handle, oci.unified_limits(self._oci, spec.limits))
         document = oci.container(
             self._oci,
             handle=record.handle,
-            rootfs=str(disk.rootfs),
-            hosts=str(hosts),
-            resolv_conf=str(resolv_conf),
-            bind_mounts=spec.bind_mounts,
-            source_options={mount.source: _options(mount.source) for mount in spec.bind_mounts},
+            cgroup=self.cgroups.path(record.handle),
+            root=_root_of(disk, directory, spec.bind_mounts),
             limits=spec.limits,
         )
         write(directory / "config.json", document)
@@ -238,7 +269,10 @@ class Engine:
         self.depot.save(record)
         return record
 
-    def _write_files(self, directory: Path, record: ContainerRecord) -> tuple[Path, Path]:
+    def _unlimited_disk(self) -> int:
+        return self.config.unlimited_disk_bytes or disks.capacity(self.depot.directory)
+
+    def _write_files(self, directory: Path, record: ContainerRecord) -> None:
         """The container's hosts and resolv.conf, which its root may change."""
         config = self.config
         name = oci.hostname(record.handle)
@@ -256,7 +290,6 @@ class Engine:
             path.write_text(text)
             path.chmod(0o644)
             os.chown(path, self._oci.ids.start, self._oci.ids.start)
-        return directory / "hosts", directory / "resolv.conf"
 
     async def _give_up(self, container: Container) -> None:
         """Undo a container that could not be made."""
@@ -286,7 +319,12 @@ class Engine:
             raise ContainerNotFound(handle)  # it could not be made
         try:
             await self._in_thread(self._kill, container.record)
+            if container.peas_starting:
+                await container.no_pea_starts.wait()  # they fail: the namespaces that they enter are gone
             await self.processes.end_all(handle)
+            for burial in list(container.burials):  # one that has begun ends first
+                burial.cancel()
+                await asyncio.wait([burial])
             await self._in_thread(self._dismantle, handle, container.record)
         finally:
             container.destroying = False
@@ -314,6 +352,7 @@ class Engine:
         if record is not None and record.pid:
             self._kill(record)
         self.cgroups.kill(handle)
+        self.peas.remove_all(handle)
         if directory.is_dir():
             self.runtime.delete(handle, directory)
         self.cgroups.remove(handle)
@@ -367,8 +406,9 @@ class Engine:
 
     def info(self, handle: str) -> dict[str, Any]:
         """The ContainerInfo object."""
-        record = self.container(handle).record
-        kills = self.cgroups.oom_kills(handle)
+        container = self.container(handle)
+        record = container.record
+        kills = self._oom_kills(container)
         return {
             "State": "stopped" if record.state is State.STOPPED else "active",
             "Events": ["Out of memory"] * min(kills, 100) or None,
@@ -384,8 +424,21 @@ class Engine:
             ],
         }
 
+    def _oom_kills(self, container: Container) -> int:
+        """Kills in the container and in those of its peas that live within its limits."""
+        kills = self.cgroups.oom_kills(container.handle)
+        if self.cgroups.unified:  # what happens below is counted
+            return kills
+        within = [pea.group for pea in container.peas.values() if not pea.own_limits]
+        return kills + container.oom_kills_of_ended_peas + sum(map(self.cgroups.oom_kills, within))
+
     def metrics(self, handle: str) -> dict[str, Any]:
-        """The Metrics object."""
+        """The Metrics object of a container, or of the pea whose process has this id."""
+        if handle not in self._containers:
+            for container in self._containers.values():
+                for pea in container.peas.values():
+                    if pea.process_id == handle:
+                        return self._metrics_of_pea(pea)
         record = self.container(handle).record
         if record.state is State.CREATING:
             raise GardenError("container is still being created")
@@ -405,6 +458,20 @@ class Engine:
             age_ns=age,
             entitlement_ns=limits.entitlement(record.limits.cpu_shares, self._percent_per_share(), age),
             network=self.links.counters(record.link) if wants_network else None,
+        )
+
+    def _metrics_of_pea(self, pea: Pea) -> dict[str, Any]:
+        own_bytes, own_inodes = self.peas.disk(pea).used()
+        return metrics.document(
+            self.cgroups.usage(pea.group),
+            unified=self.cgroups.unified,
+            image_bytes=pea.image_bytes,
+            own_bytes=own_bytes,
+            own_inodes=own_inodes,
+            pid_limit=0,
+            age_ns=time.time_ns() - pea.created_at,
+            entitlement_ns=0,
+            network=None,
         )
 
     def _percent_per_share(self) -> float:
@@ -506,34 +573,112 @@ class Engine:
 
     async def run(self, handle: str, spec: ProcessSpec) -> Process:
         """Start a process."""
+        self._usable(handle)
+        layer = await self._layer(spec.image) if spec.is_pea else None
         container = self._usable(handle)
         process = self.processes.reserve(handle, spec.id or str(uuid.uuid4()))
         try:
-            command = await self._in_thread(self._prepare_process, container.record, process, spec)
-            await self.processes.start(process, command)
+            if layer is not None:
+                await self._start_pea(container, process, spec, layer)
+            else:
+                command = await self._in_thread(self._prepare_process, container.record, process, spec)
+                await self.processes.start(process, command)
         except BaseException:
             self.processes.discard(process)
             raise
         return process
 
+    async def _start_pea(
+        self, container: Container, process: Process, spec: ProcessSpec, layer: Layer
+    ) -> None:
+        pea = self.peas.new(container.handle, process.id, layer, own_limits=spec.limits is not None)
+        with container.starting_a_pea():
+            try:
+                command = await self._in_thread(
+                    self._prepare_pea, container.record, process, spec, pea, layer
+                )
+                await self.processes.start(process, command)
+            except BaseException:
+                await self._remove_pea(pea)
+                raise
+            self._watch_pea(container, pea, process)
+
+    def _watch_pea(self, container: Container, pea: Pea, process: Process) -> None:
+        """It runs: remove what it had when it ends."""
+        container.peas[pea.name] = pea
+        burial = asyncio.get_running_loop().create_task(self._bury(container, pea, process))
+        container.burials.add(burial)
+        burial.add_done_callback(container.burials.discard)
+
+    async def _bury(self, container: Container, pea: Pea, process: Process) -> None:
+        await process.exited.wait()
+        if not pea.own_limits:
+            container.oom_kills_of_ended_peas += self.cgroups.oom_kills(pea.group)
+        del container.peas[pea.name]
+        await self._remove_pea(pea)
+
+    async def _remove_pea(self, pea: Pea) -> None:
+        try:
+            await self._in_thread(self.peas.remove, pea)
+        except (GardenError, OSError) as error:  # the container's end tries again
+            log.error("pea.not-removed", handle=pea.handle, process=pea.process_id, error=str(error))
+
+    def _prepare_pea(
+        self, record: ContainerRecord, process: Process, spec: ProcessSpec, pea: Pea, layer: Layer
+    ) -> list[str]:
+        """Make a pea's disk and bundle, and what every process has; the command that starts it. In a thread."""
+        self.peas.make(pea, layer, unlimited=self._unlimited_disk(), owner=self._oci.ids.start)
+        disk, bundle = self.peas.disk(pea), self.peas.directory(pea)
+        mounted = _root_of(disk, self.depot.of(record.handle), spec.bind_mounts)
+        with Rooted(disk.rootfs) as root:
+            user = _resolve(root, spec.user)
+            directory = spec.directory if _has_directory(root, spec) else "/"
+        environ = environment.of_process(
+            image=layer.env, container=(), process=spec.env, user=spec.user, uid=user.uid, home=user.home
+        )
+        document = oci.pea(
+            self._oci,
+            container_pid=record.pid,
+            cgroup=f"/{self.cgroups.parent}/{pea.group}",
+            root=mounted,
+            limits=spec.limits or Limits(),
+            process=self._process_document(spec, environ, user, directory),
+        )
+        write(bundle / "config.json", document)
+        self._write_down(process, user)
+        if start_time(record.pid) != record.start_time:
+            raise GardenError(f"container {record.handle} does not run")
+        return self.runtime.run_command(pea.runtime_id, bundle, process.directory)
+
     def _prepare_process(self, record: ContainerRecord, process: Process, spec: ProcessSpec) -> list[str]:
         """Write down a process and make its FIFOs; the command that starts it. In a thread."""
         user, directory = self._user_and_directory(record, spec)
-        document = oci.process(
+        environ = environment.of_process(
+            image=record.image_env,
+            container=record.env,
+            process=spec.env,
+            user=spec.user,
+            uid=user.uid,
+            home=user.home,
+        )
+        self._write_down(process, user)
+        write(process.directory / "config.json", self._process_document(spec, environ, user, directory))
+        return self.runtime.exec_command(record.handle, process.directory)
+
+    def _process_document(
+        self, spec: ProcessSpec, environ: Sequence[str], user: users.User, directory: str
+    ) -> dict[str, Any]:
+        return oci.process(
             self._oci,
             args=[spec.path, *spec.args],
-            env=environment.of_process(
-                image=record.image_env,
-                container=record.env,
-                process=spec.env,
-                user=spec.user,
-                uid=user.uid,
-                home=user.home,
-            ),
+            env=environ,
             user=user,
             directory=directory,
             rlimits=spec.rlimits,
         )
+
+    def _write_down(self, process: Process, user: users.User) -> None:
+        """Make a process's directory with its FIFOs and its record."""
         process.directory.parent.mkdir(exist_ok=True)  # but not what is above: the container may have gone
         process.directory.mkdir()
         owner, group = self._oci.ids.host(user.uid), self._oci.ids.host(user.gid)
@@ -541,9 +686,7 @@ class Engine:
             path = process.directory / name
             os.mkfifo(path, 0o600)
             os.chown(path, owner, group)  # so that it may open /dev/stdout
-        write(process.directory / "config.json", document)
-        self.depot.save_process(record.handle, process.record)
-        return self.runtime.exec_command(record.handle, process.directory)
+        self.depot.save_process(process.handle, process.record)
 
     def _user_and_directory(self, record: ContainerRecord, spec: ProcessSpec) -> tuple[users.User, str]:
         """Who the process is, and its working directory, which is made if it is missing."""
@@ -579,7 +722,7 @@ class Engine:
 
     def _root(self, record: ContainerRecord) -> Rooted:
         try:
-            return Rooted(record.pid)
+            return Rooted.of_process(record.pid)
         except OSError as error:
             raise GardenError(f"container {record.handle} does not run: {error.strerror}") from error
 
@@ -656,6 +799,31 @@ def _state(record: ContainerRecord) -> str:
 
 def _resolve(root: Rooted, user: str) -> users.User:
     return users.resolve(user, passwd=root.read_text("/etc/passwd"), group=root.read_text("/etc/group"))
+
+
+def _has_directory(root: Rooted, spec: ProcessSpec) -> bool:
+    """Whether a pea's working directory is there: in its image, or in what is mounted over it."""
+    wanted = PurePosixPath(spec.directory)
+    if not wanted.is_absolute():
+        return False
+    for mount in reversed(spec.bind_mounts):
+        if wanted.is_relative_to(mount.destination):
+            if not Path(mount.source).is_dir():
+                return False
+            with Rooted(Path(mount.source)) as mounted:
+                return mounted.has_directory(f"./{wanted.relative_to(mount.destination)}")
+    return root.has_directory(spec.directory)
+
+
+def _root_of(disk: Disk, directory: Path, bind_mounts: Sequence[BindMount]) -> oci.Root:
+    """What a container, or a pea of it, has mounted; `directory` is the container's."""
+    return oci.Root(
+        str(disk.rootfs),
+        hosts=str(directory / "hosts"),
+        resolv_conf=str(directory / "resolv.conf"),
+        bind_mounts=bind_mounts,
+        source_options={mount.source: _options(mount.source) for mount in bind_mounts},
+    )
 
 
 def _options(source: str) -> tuple[str, ...]:

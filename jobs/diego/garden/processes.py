@@ -15,7 +15,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from diego.garden import keeper_client, kernel
+from diego.garden import cgroups, keeper_client, kernel
 from diego.garden.core import frames
 from diego.garden.depot import Depot, ProcessRecord
 from diego.garden.errors import GardenError, ProcessNotFound
@@ -411,7 +411,7 @@ def _is_in_container(pid: int, handle: str) -> bool:
         groups = Path(f"/proc/{pid}/cgroup").read_text()
     except OSError:
         return False
-    return any(line.rpartition("/")[2] == handle for line in groups.splitlines())
+    return cgroups.belongs(groups, handle)
 
 
 def _open_writer(path: Path) -> int | None:

@@ -17,11 +17,15 @@ LARGEST_TEXT = 1 << 20
 
 
 class Rooted:
-    """The root directory of a running container, held open."""
+    """A root directory, held open."""
 
-    def __init__(self, pid: int) -> None:
-        """Open the root that the process `pid` sees, its mounts included."""
-        self._root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    def __init__(self, root: Path) -> None:
+        self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    @staticmethod
+    def of_process(pid: int) -> Rooted:
+        """The root that a process sees, its mounts included."""
+        return Rooted(Path(f"/proc/{pid}/root"))
 
     def __enter__(self) -> Self:
         return self
@@ -42,6 +46,14 @@ class Rooted:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return None
             return file.read(LARGEST_TEXT).decode(errors="replace")
+
+    def has_directory(self, path: str) -> bool:
+        """Whether there is such a directory."""
+        try:
+            os.close(kernel.open_in_root(self._root, path, os.O_PATH | os.O_DIRECTORY))
+        except OSError:
+            return False
+        return True
 
     def make_directories(self, path: str, *, uid: int, gid: int) -> None:
         """Make a directory with its parents, 0755 and owned by the given host ids; existing ones stay."""

@@ -51,13 +51,7 @@ class Runtime:
     def exec_command(self, handle: str, directory: Path) -> list[str]:
         """The command that starts the process described in `directory`/config.json, and then ends."""
         return [
-            self.program,
-            "--root",
-            str(self.root),
-            "--log",
-            str(directory / "runtime.log"),
-            "--log-format",
-            "json",
+            *self._program(directory / "runtime.log"),
             "exec",
             "--detach",
             "--pid-file",
@@ -67,11 +61,24 @@ class Runtime:
             handle,
         ]
 
+    def run_command(self, name: str, bundle: Path, directory: Path) -> list[str]:
+        """The command that starts the process of the bundle, and then ends; its pid and log in `directory`."""
+        return [
+            *self._program(directory / "runtime.log"),
+            "run",
+            "--detach",
+            "--no-new-keyring",
+            "--pid-file",
+            str(directory / "pid"),
+            "--bundle",
+            str(bundle),
+            name,
+        ]
+
     def _call(self, log: Path, *words: str) -> int:
         log.unlink(missing_ok=True)
-        options = ["--root", str(self.root), "--log", str(log), "--log-format", "json"]
         done = subprocess.run(
-            [self.program, *options, *words],
+            [*self._program(log), *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -79,6 +86,9 @@ class Runtime:
             timeout=SECONDS,
         )
         return done.returncode
+
+    def _program(self, log: Path) -> list[str]:
+        return [self.program, "--root", str(self.root), "--log", str(log), "--log-format", "json"]
 
 
 def failure(log: Path) -> str:

@@ -64,6 +64,60 @@ def test_version_2_counts_in_one_place_and_in_microseconds(v2: Cgroups) -> None:
     assert v2.processes("h") == [11]
 
 
+def test_version_1_leaves_the_making_of_groups_to_the_runtime(v1: Cgroups, tmp_path: Path) -> None:
+    v1.make("new", {"memory.max": "1"})
+
+    assert v1.path("new") == "/garden/new"
+    assert not list(tmp_path.rglob("new"))
+
+
+def test_version_2_has_the_limits_above_the_processes(tmp_path: Path) -> None:
+    for name in ("", "a", "a/garden", "a/garden/h"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        write(tmp_path / name, cgroup_dot_controllers="cpu io memory pids\n", cgroup_dot_subtree_control="")
+    write(tmp_path, cgroup_dot_subtree_control="cpu memory pids\n")
+    groups = Cgroups("a/garden", {"": tmp_path})
+
+    groups.make("h", {"memory.max": "1"})
+
+    assert groups.path("h") == "/a/garden/h/init"
+    assert (tmp_path / "a/garden/h/memory.max").read_text() == "1"
+    # the last one written here; the kernel's file keeps them all
+    assert (tmp_path / "a/cgroup.subtree_control").read_text() == "+pids"
+    assert (tmp_path / "a/garden/cgroup.subtree_control").read_text() == "+pids"
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "cpu memory pids\n"
+    assert (tmp_path / "a/garden/h/cgroup.subtree_control").read_text() == ""
+
+
+def test_peas_with_limits_of_their_own_belong_to_their_container(v1: Cgroups, tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        pids__garden__h_colon_pea__cgroup_dot_procs="14\n",
+        pids__garden__hh_colon_pea__cgroup_dot_procs="15\n",
+    )
+    for name in ("h", "hh"):
+        (tmp_path / f"pids/garden/{name}_colon_pea").rename(tmp_path / f"pids/garden/{name}:pea")
+
+    assert v1.processes("h") == [11, 12, 13, 14]
+    assert v1.processes("hh") == [15]
+    assert v1.usage("h/inner").cpu == 0
+
+
+@pytest.mark.parametrize(
+    ("groups", "belongs"),
+    [
+        ("8:pids:/garden/h\n7:memory:/\n", True),
+        ("8:pids:/garden/h/pea\n", True),
+        ("8:pids:/garden/h:pea\n", True),
+        ("0::/garden/h/init\n", True),
+        ("8:pids:/garden/hh\n", False),
+        ("8:pids:/garden/hh:pea\n8:h:/\n", False),
+    ],
+)
+def test_a_process_is_known_by_its_groups(groups: str, belongs: bool) -> None:
+    assert cgroups.belongs(groups, "h") is belongs
+
+
 def test_swap_is_limited_only_where_it_is_counted(v1: Cgroups, tmp_path: Path) -> None:
     assert not v1.swap_is_counted()
     write(tmp_path, memory__memory_dot_memsw_dot_limit_in_bytes="1\n")

@@ -49,6 +49,16 @@ def test_a_process_is_started_by_a_command_that_ends_at_once() -> None:
     assert command[command.index("--pid-file") + 1] == "/p/pid"
 
 
+def test_a_pea_is_started_so_too() -> None:
+    command = Runtime("/runc", Path("/root")).run_command("h.pea", Path("/bundle"), Path("/p"))
+
+    assert command[:3] == ["/runc", "--root", "/root"]
+    assert command[-3:] == ["--bundle", "/bundle", "h.pea"]
+    assert {"run", "--detach", "--no-new-keyring"} <= set(command)
+    assert command[command.index("--log") + 1] == "/p/runtime.log"
+    assert command[command.index("--pid-file") + 1] == "/p/pid"
+
+
 def test_an_error_is_rebuilt_by_the_client_as_it_was() -> None:
     error = ContainerNotFound("h")
 

@@ -8,13 +8,15 @@ on the host).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from diego.garden.core.limits import CPU_PERIOD_US, cpu_quota, cpu_weight
 from diego.garden.core.specs import BindMount, Limits
 from diego.garden.core.users import User
 
+# what a pea shares with its container, and the names of these below /proc/PID/ns
+SHARED = {"user": "user", "pid": "pid", "ipc": "ipc", "uts": "uts", "network": "net"}
 INIT = "/tmp/garden-init"  # noqa: S108 - a path in the container, the original's
 UMASK = 0o022
 CAPABILITIES = (
@@ -78,7 +80,6 @@ class Engine:
 
     init: str
     ids: IdMap
-    cgroup_parent: str
     seccomp: Mapping[str, Any]
     unified: bool
     limit_swap: bool = True
@@ -93,51 +94,99 @@ def hostname(handle: str) -> str:
     return handle[-49:]
 
 
-def container(
-    engine: Engine,
-    *,
-    handle: str,
-    rootfs: str,
-    hosts: str,
-    resolv_conf: str,
-    bind_mounts: Sequence[BindMount],
-    source_options: Mapping[str, Sequence[str]],
-    limits: Limits,
-) -> dict[str, Any]:
-    """A container's config.json: its init sleeps, and everything else comes later by exec.
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The file system that a process sees: its root directory, and what is mounted over it.
 
     `source_options` has for each bind mount's source the options its own file system
     is mounted with: in a user namespace they cannot be taken off, and a mount without
     them would be refused.
     """
+
+    path: str
+    hosts: str
+    resolv_conf: str
+    bind_mounts: Sequence[BindMount] = ()
+    source_options: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def container(engine: Engine, *, handle: str, cgroup: str, root: Root, limits: Limits) -> dict[str, Any]:
+    """A container's config.json: its init sleeps, and everything else comes later by exec.
+
+    Under cgroup version 2 a group with processes of its own cannot divide anything among
+    groups below it. So there the limits are on the group above, by `unified_limits`.
+    """
+    user = User(0, 0, (), "/")
+    found = _document(
+        engine,
+        root,
+        engine_mounts=[_bind(engine.init, INIT, writable=False, options=("nosuid", "nodev"))],
+        process=process(engine, args=[INIT, "-P"], env=[], user=user, directory="/", rlimits={}),
+        namespaces=[{"type": name} for name in ("pid", "ipc", "uts", "mount", "network", "user")],
+        cgroup=cgroup,
+        limits=Limits() if engine.unified else limits,
+    )
+    return {**found, "hostname": hostname(handle)}
+
+
+def pea(
+    engine: Engine,
+    *,
+    container_pid: int,
+    cgroup: str,
+    root: Root,
+    limits: Limits,
+    process: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A pea's config.json: a process with files of its own in the other namespaces of a container."""
+    shared = [{"type": kind, "path": f"/proc/{container_pid}/ns/{name}"} for kind, name in SHARED.items()]
+    return _document(
+        engine,
+        root,
+        engine_mounts=[],
+        process=process,
+        namespaces=[{"type": "mount"}, *shared],
+        cgroup=cgroup,
+        limits=limits,
+    )
+
+
+def _document(
+    engine: Engine,
+    root: Root,
+    *,
+    engine_mounts: Sequence[dict[str, Any]],
+    process: Mapping[str, Any],
+    namespaces: Sequence[dict[str, str]],
+    cgroup: str,
+    limits: Limits,
+) -> dict[str, Any]:
     mounts = [
         *_system_mounts(),
-        _bind(engine.init, INIT, writable=False, options=("nosuid", "nodev")),
-        _bind(hosts, "/etc/hosts", writable=True, options=("nosuid", "nodev", "noexec")),
-        _bind(resolv_conf, "/etc/resolv.conf", writable=True, options=("nosuid", "nodev", "noexec")),
+        *engine_mounts,
+        _bind(root.hosts, "/etc/hosts", writable=True, options=("nosuid", "nodev", "noexec")),
+        _bind(root.resolv_conf, "/etc/resolv.conf", writable=True, options=("nosuid", "nodev", "noexec")),
     ]
     mounts += [
         _bind(
             mount.source,
             mount.destination,
             writable=mount.writable,
-            options=source_options.get(mount.source, ()),
+            options=root.source_options.get(mount.source, ()),
         )
-        for mount in bind_mounts
+        for mount in root.bind_mounts
     ]
-    root = User(0, 0, (), "/")
     ids = [{"containerID": 0, "hostID": engine.ids.start, "size": engine.ids.size}]
     return {
         "ociVersion": "1.0.2",
-        "process": process(engine, args=[INIT, "-P"], env=[], user=root, directory="/", rlimits={}),
-        "root": {"path": rootfs, "readonly": False},
-        "hostname": hostname(handle),
+        "process": dict(process),
+        "root": {"path": root.path, "readonly": False},
         "mounts": mounts,
         "linux": {
-            "namespaces": [{"type": name} for name in ("pid", "ipc", "uts", "mount", "network", "user")],
+            "namespaces": list(namespaces),
             "uidMappings": ids,
             "gidMappings": ids,
-            "cgroupsPath": f"/{engine.cgroup_parent}/{handle}",
+            "cgroupsPath": cgroup,
             "resources": resources(engine, limits),
             "maskedPaths": list(MASKED_PATHS),
             "readonlyPaths": list(READ_ONLY_PATHS),
@@ -207,6 +256,23 @@ def resources(engine: Engine, limits: Limits) -> dict[str, Any]:
     if limits.cpu_shares and engine.unified:
         found["unified"] = {"cpu.weight": str(cpu_weight(limits.cpu_shares))}
     return found
+
+
+def unified_limits(engine: Engine, limits: Limits) -> dict[str, str]:
+    """The files of a container's own group under cgroup version 2, and what belongs into them."""
+    files: dict[str, str] = {}
+    if limits.memory:
+        files["memory.max"] = str(limits.memory)
+        if engine.limit_swap:
+            files["memory.swap.max"] = "0"
+    if limits.pids:
+        files["pids.max"] = str(limits.pids)
+    if limits.cpu_shares:
+        files["cpu.weight"] = str(cpu_weight(limits.cpu_shares))
+    quota = cpu_quota(limits.cpu_shares, engine.cpu_quota_per_share_us)
+    if quota:
+        files["cpu.max"] = f"{quota} {CPU_PERIOD_US}"
+    return files
 
 
 def _device_rules() -> list[dict[str, Any]]:

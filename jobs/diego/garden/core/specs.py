@@ -177,7 +177,11 @@ class WindowSize:
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """A process that a client wants in a container (contract/garden.md section 5)."""
+    """A process that a client wants in a container (contract/garden.md section 5).
+
+    With an `image` it is a pea: it has a root file system of its own, and the bind mounts
+    are its. With `limits`, even none, the container's do not hold for it.
+    """
 
     path: str
     id: str = ""
@@ -186,6 +190,14 @@ class ProcessSpec:
     directory: str = ""
     user: str = ""
     rlimits: Mapping[str, int] = field(default_factory=dict)
+    image: Image = field(default_factory=Image)
+    bind_mounts: tuple[BindMount, ...] = ()
+    limits: Limits | None = None
+
+    @property
+    def is_pea(self) -> bool:
+        """Whether it has a root file system of its own."""
+        return bool(self.image.uri)
 
 
 RLIMITS = (
@@ -222,7 +234,7 @@ def container_spec(value: Any) -> ContainerSpec:
     return ContainerSpec(
         handle=handle,
         grace_time=fields.number("grace_time"),
-        image=_image(fields),
+        image=_image_or_rootfs(fields),
         bind_mounts=fields.each("bind_mounts", _bind_mount),
         properties=fields.mapping("properties"),
         env=_environment(fields),
@@ -245,9 +257,8 @@ def process_spec(value: Any) -> ProcessSpec:
         raise GardenError("process.path: missing")
     if "tty" in fields:
         raise GardenError("process.tty: terminals are not offered by this engine")
-    if fields.fields("image").text("uri"):
-        raise GardenError("process.image: processes with an image of their own are not offered")
-    if fields.each("bind_mounts", _bind_mount):
+    image, bind_mounts = _image(fields.fields("image")), fields.each("bind_mounts", _bind_mount)
+    if bind_mounts and not image.uri:
         raise GardenError("Running a process with bind mounts and no image provided is not allowed")
     return ProcessSpec(
         id=_process_id(fields.text("id")),
@@ -257,6 +268,9 @@ def process_spec(value: Any) -> ProcessSpec:
         directory=fields.text("dir"),
         user=fields.text("user"),
         rlimits=_rlimits(fields.fields("rlimits")),
+        image=image,
+        bind_mounts=bind_mounts,
+        limits=_limits(fields.fields("limits")) if "limits" in fields else None,
     )
 
 
@@ -273,8 +287,11 @@ def net_out_rules(value: Any) -> tuple[NetOutRule, ...]:
 
 
 def _image(fields: Fields) -> Image:
-    inner = fields.fields("image")
-    image = Image(inner.text("uri"), inner.text("username"), inner.text("password"))
+    return Image(fields.text("uri"), fields.text("username"), fields.text("password"))
+
+
+def _image_or_rootfs(fields: Fields) -> Image:
+    image = _image(fields.fields("image"))
     rootfs = fields.text("rootfs")
     if image.uri and rootfs:
         raise GardenError("Cannot provide both Image.URI and RootFSPath")

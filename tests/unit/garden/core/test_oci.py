@@ -14,25 +14,34 @@ PROFILE = seccomp.load_profile("x86_64")
 ENGINE = Engine(
     init="/usr/bin/catatonit",
     ids=IdMap(),
-    cgroup_parent="garden",
     seccomp=PROFILE,
     unified=False,
     nofile=65536,
     hard_limits={"nofile": 20000},
 )
 
+ROOT = oci.Root("/r", hosts="/hosts", resolv_conf="/resolv.conf")
+
 
 def container(engine: Engine = ENGINE, **changes: Any) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "handle": "h",
-        "rootfs": "/r",
-        "hosts": "/hosts",
-        "resolv_conf": "/resolv.conf",
-        "bind_mounts": [],
-        "source_options": {},
+        "cgroup": "/garden/h",
+        "root": ROOT,
         "limits": Limits(),
     }
     return oci.container(engine, **{**arguments, **changes})
+
+
+def pea(engine: Engine = ENGINE, **changes: Any) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "container_pid": 17,
+        "cgroup": "/garden/h/p",
+        "root": ROOT,
+        "limits": Limits(),
+        "process": process(),
+    }
+    return oci.pea(engine, **{**arguments, **changes})
 
 
 def process(**changes: Any) -> dict[str, Any]:
@@ -86,7 +95,9 @@ def test_what_tells_of_the_host_is_masked() -> None:
 def test_bind_mounts_come_last_and_keep_the_restrictions_of_their_source() -> None:
     mounts = [BindMount("/a", "/x"), BindMount("/b", "/y", writable=True)]
 
-    found = container(bind_mounts=mounts, source_options={"/a": ("nodev", "noexec")})["mounts"]
+    root = replace(ROOT, bind_mounts=mounts, source_options={"/a": ("nodev", "noexec")})
+
+    found = container(root=root)["mounts"]
 
     assert [mount["options"] for mount in found[-2:]] == [["bind", "ro", "nodev", "noexec"], ["bind", "rw"]]
     destinations = [mount["destination"] for mount in found]
@@ -121,10 +132,57 @@ def test_swap_is_left_alone_where_it_is_not_counted() -> None:
 def test_on_cgroup_v2_shares_are_the_contracts_weight() -> None:
     engine = replace(ENGINE, unified=True)
 
-    resources = container(engine, limits=Limits(cpu_shares=1024))["linux"]["resources"]
+    resources = pea(engine, limits=Limits(cpu_shares=1024))["linux"]["resources"]
 
     assert resources["unified"] == {"cpu.weight": "100"}
     assert "cpu" not in resources
+
+
+def test_on_cgroup_v2_a_containers_limits_are_on_the_group_above_its_processes() -> None:
+    engine = replace(ENGINE, unified=True, cpu_quota_per_share_us=100)
+    limits = Limits(memory=64, cpu_shares=1024, pids=5)
+
+    assert set(container(engine, limits=limits)["linux"]["resources"]) == {"devices"}
+    assert oci.unified_limits(engine, limits) == {
+        "memory.max": "64",
+        "memory.swap.max": "0",
+        "pids.max": "5",
+        "cpu.weight": "100",
+        "cpu.max": "102400 100000",
+    }
+    assert oci.unified_limits(engine, Limits()) == {}
+
+
+def test_a_pea_shares_all_namespaces_of_its_container_but_the_mounts() -> None:
+    namespaces = pea()["linux"]["namespaces"]
+
+    assert namespaces[0] == {"type": "mount"}
+    assert {entry["type"]: entry["path"] for entry in namespaces[1:]} == {
+        "user": "/proc/17/ns/user",
+        "pid": "/proc/17/ns/pid",
+        "ipc": "/proc/17/ns/ipc",
+        "uts": "/proc/17/ns/uts",
+        "network": "/proc/17/ns/net",
+    }
+    assert "hostname" not in pea()  # it is the container's already
+
+
+def test_a_pea_is_isolated_like_its_container() -> None:
+    of_pea, of_container = pea(), container()
+
+    for key in ("uidMappings", "gidMappings", "maskedPaths", "readonlyPaths", "seccomp", "resources"):
+        assert of_pea["linux"][key] == of_container["linux"][key]
+    without_init = [mount for mount in of_container["mounts"] if mount["destination"] != oci.INIT]
+    assert of_pea["mounts"] == without_init
+    assert of_pea["process"] == process()
+    assert of_pea["linux"]["cgroupsPath"] == "/garden/h/p"
+
+
+def test_a_peas_own_limits_are_its_groups() -> None:
+    resources = pea(limits=Limits(memory=64, cpu_shares=10))["linux"]["resources"]
+
+    assert resources["memory"] == {"limit": 64, "swap": 64}
+    assert resources["cpu"] == {"shares": 10}
 
 
 def test_shares_may_be_a_cap() -> None:

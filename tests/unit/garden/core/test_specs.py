@@ -136,7 +136,28 @@ def test_a_whole_process_is_read() -> None:
         directory="/d",
         user="vcap:web",
         rlimits={"nofile": 1024, "core": 0},
+        limits=Limits(),
     )
+    assert not spec.is_pea
+
+
+def test_a_process_with_an_image_is_a_pea_with_mounts_and_perhaps_limits_of_its_own() -> None:
+    mounts = [{"src_path": "/a", "dst_path": "/b"}]
+
+    within = specs.process_spec({"path": "sh", "image": {"uri": "/a.tar"}, "bind_mounts": mounts})
+    beside = specs.process_spec(
+        {
+            "path": "sh",
+            "image": {"uri": "/a.tar"},
+            "limits": {"memory_limits": {"limit_in_bytes": 7}, "cpu_limits": {"limit_in_shares": 8}},
+        }
+    )
+
+    assert within.is_pea
+    assert within.image == Image("/a.tar")
+    assert within.bind_mounts == (BindMount("/a", "/b"),)
+    assert within.limits is None
+    assert beside.limits == Limits(memory=7, cpu_shares=8)
 
 
 @pytest.mark.parametrize(
@@ -147,10 +168,6 @@ def test_a_whole_process_is_read() -> None:
         ({"path": "a", "id": "x" * 201}, "process.id: longer than 200 characters, or holds a NUL"),
         ({"path": "a", "rlimits": {"nofile": -1}}, "process.rlimits.nofile: -1 is out of range"),
         ({"path": "a", "tty": {}}, "process.tty: terminals are not offered by this engine"),
-        (
-            {"path": "a", "image": {"uri": "/b"}},
-            "process.image: processes with an image of their own are not offered",
-        ),
         (
             {"path": "a", "bind_mounts": [{"src_path": "/a", "dst_path": "/b"}]},
             "Running a process with bind mounts and no image provided is not allowed",
