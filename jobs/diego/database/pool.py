@@ -186,24 +186,21 @@ class _Counters:
         self._most = Highest(period)
         self._longest = Highest(period)
 
-    @contextmanager
-    def counting(self) -> Iterator[None]:
-        """Around one exchange with the server."""
-        began = time.monotonic()
+    def began(self) -> float:
         with self._lock:
             self._in_flight += 1
-            self._most.saw(self._in_flight)
-        succeeded = False
-        try:
-            yield
-            succeeded = True
-        finally:
-            seconds = time.monotonic() - began
-            with self._lock:
-                self._in_flight -= 1
-                self._succeeded += succeeded
-                self._failed += not succeeded
-                self._longest.saw(seconds)
+        return time.monotonic()
+
+    def ended(self, began: float, *, succeeded: bool) -> None:
+        seconds = time.monotonic() - began
+        with self._lock:
+            self._most.saw(self._in_flight)  # who ends first of many sees them all
+            self._longest.saw(seconds)
+            self._in_flight -= 1
+            if succeeded:
+                self._succeeded += 1
+            else:
+                self._failed += 1
 
     def waited(self, seconds: float) -> None:
         with self._lock:
@@ -232,9 +229,21 @@ class _CountedConnection(Connection):
         super().__init__(settings, **more)
 
     def query(self, sql: str | bytes, unbuffered: bool = False) -> int:  # noqa: FBT001 - the driver's
-        with self._counters.counting():
-            return super().query(sql, unbuffered)
+        began = self._counters.began()
+        try:
+            result = super().query(sql, unbuffered)
+        except BaseException:
+            self._counters.ended(began, succeeded=False)
+            raise
+        self._counters.ended(began, succeeded=True)
+        return result
 
     def run_all(self, statements: Sequence[bytes]) -> list[int]:
-        with self._counters.counting():
-            return super().run_all(statements)
+        began = self._counters.began()
+        try:
+            result = super().run_all(statements)
+        except BaseException:
+            self._counters.ended(began, succeeded=False)
+            raise
+        self._counters.ended(began, succeeded=True)
+        return result

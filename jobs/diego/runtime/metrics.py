@@ -176,26 +176,28 @@ class Highest:
         self._period = period
         self._clock = clock
         self._lock = threading.Lock()
-        self._began = clock()
+        self._ends = clock() + period
         self._present = 0.0
         self._last = 0.0
 
     def saw(self, value: float) -> None:
         with self._lock:
-            self._turn()
-            self._present = max(self._present, value)
+            if self._clock() >= self._ends:
+                self._turn()
+            if value > self._present:
+                self._present = value
 
     def value(self) -> float:
         with self._lock:
-            self._turn()
+            if self._clock() >= self._ends:
+                self._turn()
             return max(self._present, self._last)
 
     def _turn(self) -> None:
-        periods = int((self._clock() - self._began) / self._period)
-        if periods:
-            self._last = self._present if periods == 1 else 0.0
-            self._present = 0.0
-            self._began += periods * self._period
+        periods = 1 + int((self._clock() - self._ends) / self._period)
+        self._last = self._present if periods == 1 else 0.0
+        self._present = 0.0
+        self._ends += periods * self._period
 
 
 class Tally:
