@@ -91,6 +91,7 @@ class Connection(_Base):
         source = settings.source
         self.opened = time.monotonic()
         self._deadline = min(deadline, self.opened + settings.connect_timeout)
+        self._limit = 0.0
         limit = max(self._deadline - self.opened, SMALLEST_WAIT)
         encryption: dict[str, Any] = {"ssl": tls} if tls else {"ssl_disabled": True}
         with self._bounded():
@@ -128,8 +129,8 @@ class Connection(_Base):
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise DeadlineExceeded("the time for the database's work is over")
-        if not left <= (self._read_timeout or 0) <= left + SLACK:
-            self._read_timeout = self._write_timeout = max(left, SMALLEST_WAIT)
+        if not left <= self._limit <= left + SLACK:
+            self._limit = self._read_timeout = self._write_timeout = max(left, SMALLEST_WAIT)
 
     def run(self, query: str | bytes, arguments: object = None) -> int:
         """One statement without rows; the number of rows that it matched or changed.
@@ -139,7 +140,7 @@ class Connection(_Base):
 
         """
         with self._bounded(), self.cursor() as cursor:
-            return cursor.execute(query, arguments)
+            return cursor.execute(query, arguments)  # type: ignore[arg-type]  # bytes are fine, the stubs say str
 
     def run_many(self, query: str, rows: list[tuple[Any, ...]]) -> None:
         """One statement for many rows, sent in as few exchanges as the driver can."""
@@ -159,21 +160,18 @@ class Connection(_Base):
             if not self.usable:
                 raise InterfaceError(0, "the connection is closed")
             self._result = None
-            self._write_bytes(
-                b"".join(
-                    [
-                        part
-                        for statement in statements
-                        for part in (_QUERY_HEAD.pack(len(statement) + 1, COMMAND.COM_QUERY), statement)
-                    ]
-                )
-            )
+            packets = [
+                part
+                for statement in statements
+                for part in (_QUERY_HEAD.pack(len(statement) + 1, COMMAND.COM_QUERY), statement)
+            ]
+            self._write_bytes(b"".join(packets))  # type: ignore[attr-defined]  # not in the stubs
             counts: list[int] = []
             failure: MySQLError | None = None
             for _ in statements:
                 self._next_seq_id = 1
                 try:
-                    counts.append(self._read_query_result())
+                    counts.append(self._read_query_result())  # type: ignore[attr-defined]  # not in the stubs
                 except MySQLError as error:
                     failure = failure or error
                     if not self.usable:

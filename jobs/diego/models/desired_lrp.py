@@ -4,7 +4,7 @@ The record keeps the whole protobuf message as encoded bytes, in the form of a l
 many is a join and nothing is copied twice. What decisions need often stands beside it, derived once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import orjson
 
 from diego.models.actual_lrp import ModificationTag
 from diego.models.entries import entry_content, list_entry
-from diego.wire import desired_lrp_pb2, volume_mount_pb2
+from diego.wire import desired_lrp_pb2, metric_tags_pb2, volume_mount_pb2
 from diego.wire.shallow import shallow
 
 INTERNAL_ROUTER = "internal-router"
@@ -81,7 +81,7 @@ class DesiredLRP:
             served=list_entry(message.SerializeToString(deterministic=True) + completion),
             completed=len(completion),
             internal_routes=internal_routes(message.routes),
-            metric_tags=_metric_tags(message),
+            metric_tags=wanted_metric_tags(message.metric_tags),
             update_strategy=message.update_strategy,
             layered=bool(message.image_layers),
         )
@@ -148,6 +148,11 @@ def internal_routes(routes: desired_lrp_pb2.ProtoRoutes) -> tuple[str, ...] | No
     return tuple(str(entry.get("hostname", "")) for entry in entries if isinstance(entry, dict))
 
 
+def wanted_metric_tags(tags: Mapping[str, metric_tags_pb2.MetricTagValue]) -> tuple[MetricTag, ...]:
+    """Wanted metric tags in the order of their names."""
+    return tuple(sorted([(name, (tag := tags[name]).static, tag.dynamic) for name in tags]))
+
+
 def volume_drivers(mounts: Iterable[volume_mount_pb2.VolumeMount]) -> list[str]:
     """The drivers that a cell must have: the volume placement of a desired LRP."""
     return [mount.driver for mount in mounts]
@@ -158,11 +163,6 @@ def part_drivers(parts: Any) -> list[str]:
     if not parts.volume_mounts:
         return []
     return volume_drivers(map(volume_mount_pb2.VolumeMount.FromString, parts.volume_mounts))
-
-
-def _metric_tags(message: desired_lrp_pb2.DesiredLRP) -> tuple[MetricTag, ...]:
-    tags = message.metric_tags
-    return tuple(sorted([(name, (tag := tags[name]).static, tag.dynamic) for name in tags]))
 
 
 def _scheduling(parts: Any) -> bytes:

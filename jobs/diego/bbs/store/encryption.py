@@ -5,7 +5,6 @@ AES-256-GCM ciphertext with its tag. The key is the SHA-256 of the label's passp
 active label; text of any known label can be read.
 """
 
-import base64
 import binascii
 import hashlib
 import os
@@ -52,7 +51,7 @@ class Encryption:
         """A column's text for `content`, new each time."""
         nonce = os.urandom(NONCE_BYTES)
         packed = self._head + nonce + self._active.encrypt(nonce, content, None)
-        return PREFIX + base64.b64encode(packed).decode("ascii")
+        return PREFIX + binascii.b2a_base64(packed, newline=False).decode("ascii")
 
     def decrypt(self, text: str) -> bytes:
         """The content of a column's text.

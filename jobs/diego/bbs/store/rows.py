@@ -6,6 +6,7 @@ columns. JSON columns hold what the original writes: compact, names in order.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ from diego.bbs.store import UnreadableDesired
 from diego.bbs.store.encryption import Encryption, Undecodable
 from diego.models import ActualLRP, ActualLRPState, DesiredLRP, ModificationTag, Presence, Task, TaskState
 from diego.models.actual_lrp import Identity
-from diego.models.desired_lrp import volume_drivers
+from diego.models.desired_lrp import MetricTag, part_drivers
 from diego.wire import (
     actual_lrp_pb2,
     desired_lrp_pb2,
@@ -24,6 +25,7 @@ from diego.wire import (
     task_pb2,
     volume_mount_pb2,
 )
+from diego.wire.shallow import shallow
 
 HEADER = b"\x02\x00"
 """Before a protobuf message in an encrypted column; both bytes are ignored on reading."""
@@ -43,45 +45,71 @@ TASK_COLUMNS = (
     "failure_reason", "rejection_count", "rejection_reason", "task_definition",
 )  # fmt: skip
 
-_SHARED = {
-    name
-    for name in desired_lrp_pb2.DesiredLRPRunInfo.DESCRIPTOR.fields_by_name
-    if name in desired_lrp_pb2.DesiredLRP.DESCRIPTOR.fields_by_name and name != "metric_tags"
-}
-"""The fields that the run info holds for the desired LRP."""
+RunInfoParts = shallow(desired_lrp_pb2.DesiredLRPRunInfo)
 
+_IN_BOTH = [
+    each
+    for each in desired_lrp_pb2.DesiredLRPRunInfo.DESCRIPTOR.fields
+    if each.name in desired_lrp_pb2.DesiredLRP.DESCRIPTOR.fields_by_name and each.name != "metric_tags"
+]
+"""The fields that the run info holds for the desired LRP: texts and numbers, lists, and parts that may be absent."""
+
+_PLAIN = tuple(each.name for each in _IN_BOTH if not each.is_repeated and not each.has_presence)
+_LISTS = tuple(each.name for each in _IN_BOTH if each.is_repeated)
+_PARTS = tuple(each.name for each in _IN_BOTH if each.has_presence)
+
+_NAMES = frozenset(each.name for each in _IN_BOTH)
+
+_plain = attrgetter(*_PLAIN)
 _decoder = json.JSONDecoder()
 
 
 def desired_columns(record: DesiredLRP, encryption: Encryption) -> tuple[Any, ...]:
     """The row of a desired LRP, in the order of DESIRED_COLUMNS."""
-    message = record.message()
-    key = desired_lrp_pb2.DesiredLRPKey(
-        process_guid=message.process_guid, domain=message.domain, log_guid=message.log_guid
-    )
-    run_info = desired_lrp_pb2.DesiredLRPRunInfo(
-        desired_lrp_key=key, created_at=record.created_at, **_shared(message)
-    )
-    placement = volume_mount_pb2.VolumePlacement(driver_names=volume_drivers(message.volume_mounts))
+    parts = record.parts()
+    drivers = part_drivers(parts)
+    placement = volume_mount_pb2.VolumePlacement(driver_names=drivers).SerializeToString() if drivers else b""
+    routes = desired_lrp_pb2.ProtoRoutes.FromString(parts.routes).routes
+    encrypt = encryption.encrypt
     return (
-        message.process_guid,
-        message.domain,
-        message.log_guid,
-        message.annotation,
-        message.instances,
-        message.memory_mb,
-        message.disk_mb,
-        message.root_fs,
-        encryption.encrypt(routes_json(message.routes.routes)),
-        encryption.encrypt(HEADER + placement.SerializeToString()),
+        parts.process_guid,
+        parts.domain,
+        parts.log_guid,
+        parts.annotation,
+        parts.instances,
+        parts.memory_mb,
+        parts.disk_mb,
+        parts.root_fs,
+        encrypt(routes_json(routes)),
+        encrypt(HEADER + placement),
         record.tag.epoch,
         record.tag.index,
-        encryption.encrypt(HEADER + run_info.SerializeToString()),
-        json_list(message.PlacementTags),
-        message.max_pids,
-        encryption.encrypt(wanted_tags_json(message.metric_tags)),
-        message.update_strategy,
+        encrypt(HEADER + _run_info(parts, record.created_at)),
+        json_list(parts.PlacementTags),
+        parts.max_pids,
+        encrypt(wanted_tags_json(record.metric_tags)),
+        parts.update_strategy,
     )
+
+
+def _run_info(parts: Any, created_at: int) -> bytes:
+    """The encoded run info of a desired LRP: the same parts under other numbers, and nothing looked into."""
+    key = desired_lrp_pb2.DesiredLRPKey(
+        process_guid=parts.process_guid, domain=parts.domain, log_guid=parts.log_guid
+    )
+    info = RunInfoParts(
+        desired_lrp_key=key.SerializeToString(),
+        created_at=created_at,
+        **dict(zip(_PLAIN, _plain(parts), strict=True)),
+    )
+    for name in _PARTS:
+        if parts.HasField(name):
+            setattr(info, name, getattr(parts, name))
+    for name in _LISTS:
+        if some := getattr(parts, name):
+            getattr(info, name).extend(some)
+    encoded: bytes = info.SerializeToString()
+    return encoded
 
 
 def desired_record(columns: Sequence[Any], encryption: Encryption) -> DesiredLRP | UnreadableDesired:
@@ -109,7 +137,7 @@ def desired_record(columns: Sequence[Any], encryption: Encryption) -> DesiredLRP
             update_strategy=desired_lrp_pb2.DesiredLRP.UpdateStrategy.ValueType(strategy or 0),
             PlacementTags=orjson.loads(placement_tags or "null") or (),
             modification_tag=modification_tag_pb2.ModificationTag(epoch=epoch, index=index or 0),
-            **_shared(run_info),
+            **{field.name: value for field, value in run_info.ListFields() if field.name in _NAMES},
         )
         message.routes.routes.update(routes_of(encryption.decrypt(routes).decode()))
         if metric_tags:
@@ -221,10 +249,7 @@ def task_record(columns: Sequence[Any], encryption: Encryption) -> Task:
 
 def routes_json(routes: Mapping[str, bytes]) -> bytes:
     """Router name → value as one JSON object. The values are JSON texts already and stand in it as they are."""
-    entries = (
-        json.dumps(name, ensure_ascii=False).encode() + b":" + value for name, value in sorted(routes.items())
-    )
-    return b"{" + b",".join(entries) + b"}"
+    return b"{" + b",".join([_json(name) + b":" + routes[name] for name in sorted(routes)]) + b"}"
 
 
 def routes_of(text: str) -> dict[str, bytes]:
@@ -258,16 +283,15 @@ def json_list(items: Iterable[str]) -> str:
     return _json(list(items) or None).decode()
 
 
-def wanted_tags_json(tags: Mapping[str, metric_tags_pb2.MetricTagValue]) -> bytes:
+def wanted_tags_json(tags: Iterable[MetricTag]) -> bytes:
     """Wanted metric tags: name → `{"static": …}` or `{"dynamic": "INDEX"}`."""
-    names = metric_tags_pb2.MetricTagValue.DynamicValue
     told: dict[str, dict[str, str]] = {}
-    for name, value in sorted(tags.items()):
-        told[name] = {}
-        if value.static:
-            told[name]["static"] = value.static
-        if value.dynamic:
-            told[name]["dynamic"] = names.Name(value.dynamic)
+    for name, static, dynamic in tags:
+        value = told[name] = {}
+        if static:
+            value["static"] = static
+        if dynamic:
+            value["dynamic"] = metric_tags_pb2.MetricTagValue.DynamicValue.Name(dynamic)  # type: ignore[arg-type]
     return _json(told)
 
 
@@ -283,10 +307,6 @@ def read_wanted_tags(content: bytes, into: Any) -> None:
         tag.static = value.get("static", "")
         dynamic = value.get("dynamic", 0)
         tag.dynamic = values.Value(dynamic) if isinstance(dynamic, str) else dynamic
-
-
-def _shared(message: Any) -> dict[str, Any]:
-    return {field.name: value for field, value in message.ListFields() if field.name in _SHARED}
 
 
 def _message(text: str, encryption: Encryption) -> bytes:
@@ -322,7 +342,7 @@ def _definition(text: str, encryption: Encryption) -> bytes | None:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def _skip_space(text: str, at: int) -> int:

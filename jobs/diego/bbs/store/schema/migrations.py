@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from diego.bbs.store.encryption import Encryption, Undecodable
 from diego.bbs.store.rows import HEADER, wanted_tags_json
 from diego.database import Connection
+from diego.models.desired_lrp import wanted_metric_tags
 from diego.runtime.logs import get_logger
 from diego.wire import desired_lrp_pb2
 
@@ -47,7 +48,7 @@ def copy_metric_tags(connection: Connection, encryption: Encryption) -> None:
             continue
         connection.run(
             "UPDATE desired_lrps SET metric_tags = %s WHERE process_guid = %s",
-            (encryption.encrypt(wanted_tags_json(run_info.metric_tags)), guid),
+            (encryption.encrypt(wanted_tags_json(wanted_metric_tags(run_info.metric_tags))), guid),
         )
 
 
