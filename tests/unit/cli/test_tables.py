@@ -2,10 +2,10 @@
 
 import pytest
 
-from diego.cli.core import tables
+from diego.cli.core import tables, words
 from diego.wire.actual_lrp_pb2 import ActualLRP
 from diego.wire.cells_pb2 import CellPresence
-from diego.wire.desired_lrp_pb2 import DesiredLRP, DesiredLRPSchedulingInfo
+from diego.wire.desired_lrp_pb2 import DesiredLRP
 from diego.wire.gojson import from_go
 from diego.wire.task_pb2 import Task
 
@@ -17,18 +17,18 @@ SECOND = 1_000_000_000
     [(0, "0 MB"), (128, "128 MB"), (1024, "1 GB"), (1500, "1500 MB"), (10240, "10 GB"), (15872, "15.5 GB")],
 )
 def test_sizes_are_in_the_unit_that_reads_best(megabytes: int, text: str) -> None:
-    assert tables.size(megabytes) == text
+    assert words.size(megabytes) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0s"), (59, "59s"), (60, "1m"), (7199, "1h"), (90000, "1d"), (-5, "0s")]
 )
 def test_ages_are_in_the_largest_unit_that_fits(seconds: int, text: str) -> None:
-    assert tables.age(10**18, 10**18 + seconds * SECOND) == text
+    assert words.age(10**18, 10**18 + seconds * SECOND) == text
 
 
 def test_numbers_in_names_are_in_their_order() -> None:
-    assert sorted(["cell-10", "cell-2", "a", "cell"], key=tables.natural) == [
+    assert sorted(["cell-10", "cell-2", "a", "cell"], key=words.natural) == [
         "a",
         "cell",
         "cell-2",
@@ -37,7 +37,7 @@ def test_numbers_in_names_are_in_their_order() -> None:
 
 
 def test_no_time_has_no_age() -> None:
-    assert tables.age(0, 10**18) == ""
+    assert words.age(0, 10**18) == ""
 
 
 def test_hostnames_are_those_of_every_route() -> None:
