@@ -41,7 +41,7 @@ class Takeover:
     def run(self) -> Loaded | None:
         """Wait for the lock, and take over. None when told to stop meanwhile."""
         stopping = self._runtime.stopping
-        while self._holder.wait(stopping):
+        while self._holder.wait(stopping) and not stopping.is_set():
             began = time.monotonic()
             log.info("lock-held")
             try:

@@ -93,6 +93,13 @@ def test_an_epoch_is_not_raised_again_once_the_lock_is_in_doubt(site: Site) -> N
     assert (site.store.tries, site.database.epoch) == (1, 0)
 
 
+def test_one_that_is_told_to_stop_while_the_database_is_away_stops(site: Site) -> None:
+    site.database.away = True
+    threading.Timer(0.3, site.runtime.stopping.set).start()
+
+    assert site.takeover.run() is None
+
+
 def test_one_whose_lock_is_in_doubt_at_the_end_of_loading_waits_for_it(site: Site) -> None:
     looks = 0
 
