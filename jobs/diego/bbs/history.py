@@ -94,7 +94,9 @@ class History:
 
 
 def keep_bounded(runtime: Runtime, store: Store, max_age: float, max_rows: int) -> None:
-    """Have what is too old or too much deleted, a little at a time."""
+    """Have what is too old or too much deleted, a little at a time. A history that is turned off stays as it is."""
+    if not max_age or not max_rows:
+        return
     deleted = metrics.counter("bbs_history_rows_deleted", "Rows of history that were too old or too many")
 
     def trim() -> None:

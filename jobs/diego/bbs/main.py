@@ -11,6 +11,7 @@ from pathlib import Path
 from ssl import SSLContext
 
 from diego.bbs.commits import Committer
+from diego.bbs.comparison import Comparison
 from diego.bbs.config import BbsConfig
 from diego.bbs.convergence import Convergence
 from diego.bbs.events import Announcer
@@ -24,6 +25,7 @@ from diego.bbs.status import Status
 from diego.bbs.store import Fenced, Loaded, Store, StoreUnavailable
 from diego.bbs.store.encryption import Encryption
 from diego.bbs.store.history import HistoryReader
+from diego.bbs.store.pages import TablePages
 from diego.bbs.store.sql import SqlStore
 from diego.bbs.takeover import Takeover
 from diego.bbs.views import bbs_api
@@ -57,9 +59,10 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
         key_file=config.locket_client_key_file,
         timeout=LOCKET_SECONDS,
     )
+    encryption = Encryption(config.active_key_label, config.encryption_keys)
     store = SqlStore(
         config.database(),
-        Encryption(config.active_key_label, config.encryption_keys),
+        encryption,
         with_history=config.keeps_history,
     )
     memory, announcer, recorder = Memory(), Announcer(), Recorder()
@@ -113,6 +116,8 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
         return holder.held and not takeover.doubtful
 
     kept = History(runtime, memory, reader) if config.keeps_history else None
+    pages = TablePages(config.database(), encryption)
+    comparison = Comparison(runtime, memory, pages, store.still_mine)
     api = bbs_api(service, announcer, active, kept)
     Status(memory, context.cells, locket, context.now, active).add_to(api)
     convergence = Convergence(service, config.task_limits(), runtime.stopping, active)
@@ -138,8 +143,8 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
         runtime.background("reencryption", lambda: _reencrypt(store, runtime, beginning))
         loops.every(runtime, "convergence", config.converge_repeat_interval, convergence.run_once)
         loops.every(runtime, "cells", WATCH_SECONDS, convergence.watch_cells)
-        if config.keeps_history:
-            keep_bounded(runtime, store, config.history_max_age, config.history_max_rows)
+        keep_bounded(runtime, store, config.history_max_age, config.history_max_rows)
+        comparison.run(config.comparison_interval, active)
         while not runtime.stopping.is_set():
             if regained.wait(0.5):
                 regained.clear()
@@ -147,6 +152,7 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
 
     runtime.on_stop(store.close)
     runtime.on_stop(reader.close)
+    runtime.on_stop(pages.close)
     runtime.on_stop(locket.close)
     runtime.on_stop(holder.release)
     runtime.on_stop(lambda: committer.stop(LAST_COMMIT_SECONDS))
