@@ -19,7 +19,7 @@ from diego.models import ActualLRP, BbsError, CellPresence, ErrorType, Task
 from diego.models.desired_lrp import volume_drivers
 from diego.runtime import metrics
 from diego.runtime.http import ConnectionFailed, HttpClient
-from diego.runtime.logs import get_logger
+from diego.runtime.logs import get_logger, trace
 from diego.wire import cells_pb2
 
 ACCEPTED = 202
@@ -210,7 +210,7 @@ class Auctioneer:
             why = f"status {answer.status}"
             break
         self._failures.inc()
-        log.error("auction-not-requested", path=path, count=len(body), error=why)
+        log.error("auction-not-requested", path=path, count=len(body), error=why, **trace(request_id))
 
 
 def lrp_json(request: StartRequest) -> dict[str, object]:

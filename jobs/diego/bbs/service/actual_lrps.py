@@ -12,6 +12,7 @@ from diego.bbs.service.context import Context, frames_answer, log
 from diego.bbs.wire_answers import error_answer, evacuation_answer
 from diego.models import ActualLRP, ActualLRPState, BbsError, ErrorType, Presence
 from diego.runtime.api import Answer, Pending
+from diego.runtime.logs import trace
 from diego.wire import actual_lrp_pb2, actual_lrp_requests_pb2, evacuation_pb2
 
 StartLike = actual_lrp_requests_pb2.StartActualLRPRequest | evacuation_pb2.EvacuateRunningActualLRPRequest
@@ -161,7 +162,9 @@ class ActualLRPService:
                 continue
             self._context.in_loop(lambda: self._asked(row, pending, b"", request_id))
             return
-        log.error("retire-failed", lrp=row.process_guid, index=row.index, error=why)
+        log.error(
+            "retire-failed", lrp=row.process_guid, index=row.index, error=why, **trace(request_id or "")
+        )
         refused = error_answer(BbsError(ErrorType.UNKNOWN_ERROR, why))
         self._context.in_loop(lambda: self._asked(row, pending, refused, request_id))
 

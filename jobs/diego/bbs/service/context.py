@@ -12,7 +12,7 @@ from diego.bbs.memory import Memory
 from diego.bbs.outside import Auctioneer, Callbacks, CallFailed, Cells, Outside, Reps
 from diego.models import ActualLRP, BbsError
 from diego.runtime.api import Answer, Bulk, Pending
-from diego.runtime.logs import get_logger
+from diego.runtime.logs import get_logger, trace
 from diego.runtime.process import Runtime
 
 BULK_FROM = 256 << 10
@@ -87,7 +87,13 @@ class Context:
                 if cell is not None:
                     self.reps.stop(cell, lrp, request_id)
             except (BbsError, CallFailed) as error:
-                log.error("stop-failed", lrp=lrp.process_guid, index=lrp.index, error=str(error))
+                log.error(
+                    "stop-failed",
+                    lrp=lrp.process_guid,
+                    index=lrp.index,
+                    error=str(error),
+                    **trace(request_id or ""),
+                )
 
         self.outside.do(stop)
 
@@ -101,7 +107,13 @@ class Context:
                 if cell is not None:
                     self.reps.update(cell, update, request_id)
             except (BbsError, CallFailed) as error:
-                log.error("update-failed", lrp=lrp.process_guid, index=lrp.index, error=str(error))
+                log.error(
+                    "update-failed",
+                    lrp=lrp.process_guid,
+                    index=lrp.index,
+                    error=str(error),
+                    **trace(request_id or ""),
+                )
 
         self.outside.do(tell)
 

@@ -11,6 +11,7 @@ from diego.bbs.wire_answers import start_task_answer
 from diego.models import BbsError, ErrorType, Task, TaskState
 from diego.models.entries import list_entry
 from diego.runtime.api import Answer
+from diego.runtime.logs import trace
 from diego.wire import task_requests_pb2
 
 
@@ -169,7 +170,13 @@ class TaskService:
                 if cell is not None:
                     self._context.reps.cancel_task(cell, task.guid, request_id)
             except (BbsError, CallFailed) as error:
-                log.error("cancel-failed", task=task.guid, cell=task.cell_id, error=str(error))
+                log.error(
+                    "cancel-failed",
+                    task=task.guid,
+                    cell=task.cell_id,
+                    error=str(error),
+                    **trace(request_id),
+                )
 
         self._context.outside.do(cancel)
 
