@@ -2,11 +2,13 @@
 
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from diego.cli.commands import ENTRIES
 from diego.wire import (
     actual_lrp_pb2,
     actual_lrp_requests_pb2,
@@ -527,3 +529,85 @@ def test_a_log_that_nobody_has_is_status_4(diego: Diego, bbs: ScriptedServer, ce
 
     assert ran.status == 4
     assert "no cell has a log of nothing" in ran.err
+
+
+# What is wrong with what was typed
+
+
+def test_a_manifest_that_is_not_there_is_named(diego: Diego, bbs: ScriptedServer) -> None:
+    ran = diego("run", "/nowhere/web.yml")
+
+    assert ran.status == 3
+    assert ran.err == "diego: there is no file /nowhere/web.yml (manifests/workloads has some to try)\n"
+    assert bbs.asked == []
+
+
+def test_a_command_that_is_nearly_one_is_suggested(diego: Diego) -> None:
+    ran = diego("actual-lrp")
+
+    assert ran.status == 3
+    assert ran.err == "diego: there is no command actual-lrp; is it actual-lrps? (`diego --help`)\n"
+
+
+def test_every_command_has_help_with_an_example(diego: Diego) -> None:
+    for name in ENTRIES:
+        ran = diego(name, "--help")
+
+        assert ran.status == 0
+        assert f"Example: diego {name}" in ran.out, name
+
+
+# Questions that the BBS answers in JSON
+
+
+def test_an_original_bbs_does_not_know_the_status_and_that_is_said(diego: Diego) -> None:
+    ran = diego("status")
+
+    assert ran.status == 4
+    assert ran.err.startswith(
+        "diego: this BBS does not know that question: it is an original one, or an older "
+    )
+
+
+def test_a_bbs_that_is_not_there_is_told_by_its_address(
+    diego: Diego, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BBS_URL", "https://127.0.0.1:1")
+
+    ran = diego("status")
+
+    assert ran.status == 5
+    assert ran.err.startswith("diego: the BBS cannot be reached: https://127.0.0.1:1: ")
+
+
+def test_an_answer_that_is_no_json_is_told(diego: Diego, bbs: ScriptedServer) -> None:
+    bbs.tell("/v1/status", Told(b"what?", content_type="text/plain"))
+
+    ran = diego("status")
+
+    assert ran.status == 5
+    assert "does not answer with JSON to /v1/status" in ran.err
+
+
+def test_quick_questions_load_none_of_the_heavy_clients() -> None:
+    """What `diego status`, `explain` and `history` load decides whether they answer within a fifth of a second."""
+    heavy = (
+        "google.protobuf",
+        "grpc",
+        "urllib3",
+        "rich",
+        "cryptography",
+        "flask",
+        "diego.runtime",
+        "diego.wire",
+    )
+    script = (
+        "import sys; import diego.cli.main, diego.cli.asking;"
+        "from diego.cli.commands import ENTRIES;"
+        "[ENTRIES[name].load() for name in ('status', 'explain')];"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert found.stdout.strip() == "[]"

@@ -71,7 +71,10 @@ def _show_past(session: Session, path: str, at: int) -> None:
 @click.argument("index", type=click.IntRange(min=0))
 @pass_session
 def retire(session: Session, process_guid: str, index: int) -> None:
-    """Stop one instance; another takes its place while it is desired."""
+    """Stop one instance; another takes its place while it is desired.
+
+    Example: diego retire-actual-lrp web 0
+    """
     found = session.bbs.actual_lrps(process_guid=process_guid, index=index)
     ordinary = [lrp for lrp in found if lrp.presence == ActualLRP.ORDINARY]
     if not ordinary:

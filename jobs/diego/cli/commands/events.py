@@ -61,7 +61,10 @@ def events(session: Session, cell_id: str, since: int | None) -> None:
 @json_option
 @pass_session
 def lrp_events(session: Session, cell_id: str, exclude_actual_lrp_groups: bool) -> None:  # noqa: ARG001, FBT001 (click's form)
-    """Show the events of LRPs as they come."""
+    """Show the events of LRPs as they come.
+
+    Example: diego lrp-events --json | jq -r .type
+    """
     with session.bbs.lrp_instance_events(cell_id) as stream:
         _show_all([stream], session.output, Replayed())
 
@@ -70,7 +73,10 @@ def lrp_events(session: Session, cell_id: str, exclude_actual_lrp_groups: bool) 
 @json_option
 @pass_session
 def task_events(session: Session) -> None:
-    """Show the events of tasks as they come."""
+    """Show the events of tasks as they come.
+
+    Example: diego task-events
+    """
     with session.bbs.task_events() as stream:
         _show_all([stream], session.output, Replayed())
 

@@ -70,8 +70,13 @@ def _workloads(session: Session, file: str) -> Workloads:
     source = "standard input" if file == "-" else file
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Fault(f"{source} cannot be read: {error}", status=Status.BAD_ARGUMENTS) from error
+    except FileNotFoundError as error:
+        hint = "manifests/workloads has some to try"
+        raise Fault(f"there is no file {source}", hint=hint, status=Status.BAD_ARGUMENTS) from error
+    except OSError as error:
+        raise Fault(f"{source} cannot be read: {error.strerror}", status=Status.BAD_ARGUMENTS) from error
+    except UnicodeDecodeError as error:
+        raise Fault(f"{source} is no text: {error}", status=Status.BAD_ARGUMENTS) from error
     try:
         return read_workloads(text, source, session.environment)
     except ManifestError as error:

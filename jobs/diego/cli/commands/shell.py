@@ -10,7 +10,10 @@ from diego.cli.faults import Fault, Status
 
 @click.command("version")
 def version() -> None:
-    """Print the version."""
+    """Print the version.
+
+    Example: diego version
+    """
     print(f"diego {installed_version('diego')}")
 
 
@@ -18,7 +21,10 @@ def version() -> None:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print what a shell needs to complete these commands: source <(diego completion bash)."""
+    """Print what a shell needs to complete these commands.
+
+    Example: diego completion bash > ~/.local/share/bash-completion/completions/diego
+    """
     kind = get_completion_class(shell)
     if kind is None:
         raise Fault(f"no completion for {shell}", status=Status.BAD_ARGUMENTS)

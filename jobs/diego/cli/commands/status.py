@@ -19,7 +19,10 @@ CELL_SECONDS = 3.0
 @json_option
 @pass_session
 def status(session: Session) -> None:
-    """Show locks, cells with their free room, what is wanted and runs, tasks, and what is not as it should be.
+    """Show the whole deployment on one screen, and what is not as it should be.
+
+    Locks and who holds them; what is wanted, runs, and has no place and why; tasks; domains; the cells with their
+    free room. With more than 24 cells only the zones are shown, with the room that the auctioneer last saw.
 
     Example: diego status
 
