@@ -129,17 +129,27 @@ class Transaction:
 
     def go_ahead(self, memory: Memory) -> None:
         for kind, key, value in self.ops:
-            getattr(memory, _AHEAD[kind])(key, value, self.writer)
+            _AHEAD[kind](memory, key, value, self.writer)
 
     def become_visible(self, memory: Memory, announcer: Announcer) -> None:
         for kind, key, value in self.ops:
-            getattr(memory, _PUT[kind])(key, value, self.writer)
+            _PUT[kind](memory, key, value, self.writer)
         for event in self.told:
             event(announcer)
 
 
-_AHEAD = {kind: f"{kind}_ahead" for kind in ("domain", "desired", "actual", "task")}
-_PUT = {kind: f"put_{kind}" for kind in ("domain", "desired", "actual", "task")}
+_AHEAD: dict[str, Callable[..., None]] = {
+    "domain": Memory.domain_ahead,
+    "desired": Memory.desired_ahead,
+    "actual": Memory.actual_ahead,
+    "task": Memory.task_ahead,
+}
+_PUT: dict[str, Callable[..., None]] = {
+    "domain": Memory.put_domain,
+    "desired": Memory.put_desired,
+    "actual": Memory.put_actual,
+    "task": Memory.put_task,
+}
 
 
 class Committer:
@@ -156,6 +166,7 @@ class Committer:
         self._store: Store | None = None
         self._waiting: deque[Transaction] = deque()
         self._writes_waiting = 0
+        self._handing_over = False
         self._writers = 0
         self._changed = threading.Condition()
         self._stopped = False
@@ -211,6 +222,14 @@ class Committer:
         with self._changed:
             self._waiting.append(transaction)
             self._writes_waiting += len(transaction.writes)
+        if not self._handing_over:
+            self._handing_over = True
+            self._runtime.loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        """Wake the committer, once for all that came in this turn of the loop: they share a commit."""
+        self._handing_over = False
+        with self._changed:
             self._changed.notify()
 
     # ---- the committer's thread

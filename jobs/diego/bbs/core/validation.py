@@ -8,6 +8,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import Literal, Protocol
 
 from diego.models import BbsError
@@ -38,11 +39,15 @@ TEXT_BYTES = 2**16 - 1
 LONG_BYTES = 8 << 20
 """The long columns of one record together must fit one packet of the database."""
 
+KNOWN_URLS = 256
+KNOWN_URL_CHARACTERS = 256
+
 GUID = re.compile(r"[a-zA-Z0-9_-]+")
 SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 BAD_IN_URL = re.compile(r"[\x00-\x1f\x7f]|%(?![0-9a-fA-F]{2})")
 CHECKSUMS = frozenset({"md5", "sha1", "sha256"})
 NO_ACTION = "invalid action type"
+BLANK_NAME = "invalid field: name cannot be blank"
 
 Findings = list[str]
 
@@ -129,29 +134,42 @@ def lrp_columns(*names: str, net_info: bytes, texts: Iterable[str] = ()) -> None
 
 
 def desired_lrp(lrp: desired_lrp_pb2.DesiredLRP) -> Findings:
-    """The findings on a whole desired LRP; the run info's come second, and name some fields again."""
-    findings = mounted_files(lrp.volume_mounted_files)
-    findings += _missing("domain", lrp.domain)
-    findings += _missing("rootfs", lrp.root_fs)
+    """The findings on a whole desired LRP; the run info's come second, and name some fields again.
+
+    A desire is the dearest of all calls, so that what is not there is not asked about.
+    """
+    files = mounted_files(lrp.volume_mounted_files) if lrp.volume_mounted_files else []
+    findings = list(files)
+    if not lrp.domain:
+        findings.append(field("domain"))
+    if not lrp.root_fs:
+        findings.append(field("rootfs"))
     findings += root_fs(lrp.root_fs)
-    findings += _not_negative(instances=lrp.instances, memory_mb=lrp.memory_mb, disk_mb=lrp.disk_mb)
-    findings += log_rate_limit(
-        lrp.log_rate_limit, "log_rate_limit_bytes_per_second", present=lrp.HasField("log_rate_limit")
-    )
+    if lrp.instances < 0 or lrp.memory_mb < 0 or lrp.disk_mb < 0:
+        findings += _not_negative(instances=lrp.instances, memory_mb=lrp.memory_mb, disk_mb=lrp.disk_mb)
+    limited = lrp.HasField("log_rate_limit")
+    if limited:
+        findings += log_rate_limit(lrp.log_rate_limit, "log_rate_limit_bytes_per_second")
     findings += annotation(lrp.annotation)
-    findings += _not_negative(max_pids=lrp.max_pids)
+    if lrp.max_pids < 0:
+        findings.append(field("max_pids"))
     findings += routes(lrp.routes)
-    if lrp.metric_tags:
-        findings += named("metric_tags", metric_tags(lrp.metric_tags, lrp.metrics_guid))
+    if tags := lrp.metric_tags:
+        findings += named("metric_tags", metric_tags(tags, lrp.metrics_guid))
     else:
         findings.append(field("metric_tags"))
-    return findings + _run_info(lrp)
+    if not lrp.domain:
+        findings.append(field("domain"))
+    findings += guid("process_guid", lrp.process_guid)
+    findings += files
+    findings += _run_info(lrp)
+    if limited:
+        findings += log_rate_limit(lrp.log_rate_limit, "log_rate_limit")
+    return findings
 
 
 def _run_info(lrp: desired_lrp_pb2.DesiredLRP) -> Findings:
-    findings = _missing("domain", lrp.domain)
-    findings += guid("process_guid", lrp.process_guid)
-    findings += mounted_files(lrp.volume_mounted_files)
+    findings: Findings = []
     if lrp.HasField("setup"):
         findings += named("setup", action(lrp.setup))
     findings += named("action", action(lrp.action)) if lrp.HasField("action") else [NO_ACTION]
@@ -159,18 +177,20 @@ def _run_info(lrp: desired_lrp_pb2.DesiredLRP) -> Findings:
         findings += named("monitor", action(lrp.monitor))
     findings += environment(lrp.environment_variables)
     for rule in lrp.egress_rules:
-        findings += named("egress_rules", egress_rule(rule))
-    findings += cached_dependencies(lrp.cached_dependencies)
-    findings += image_layers(lrp.image_layers, lrp.legacy_download_user)
+        if found := egress_rule(rule):
+            findings += named("egress_rules", found)
+    if dependencies := lrp.cached_dependencies:
+        findings += cached_dependencies(dependencies)
+    if layers := lrp.image_layers:
+        findings += image_layers(layers, lrp.legacy_download_user)
     for each in lrp.sidecars:
         findings += named("sidecars", sidecar(each))
-    findings += volume_mounts(lrp.volume_mounts)
+    if mounts := lrp.volume_mounts:
+        findings += volume_mounts(mounts)
     findings += image_credentials(lrp.image_username, lrp.image_password)
     if lrp.HasField("check_definition"):
         findings += named("check_definition", checks(lrp.check_definition))
-    return findings + log_rate_limit(
-        lrp.log_rate_limit, "log_rate_limit", present=lrp.HasField("log_rate_limit")
-    )
+    return findings
 
 
 def desired_lrp_columns(lrp: desired_lrp_pb2.DesiredLRP) -> None:
@@ -208,9 +228,8 @@ def task_definition(definition: task_pb2.TaskDefinition) -> Findings:
     findings = root_fs(definition.root_fs)
     findings += named("action", action(definition.action)) if definition.HasField("action") else [NO_ACTION]
     findings += _not_negative(memory_mb=definition.memory_mb, disk_mb=definition.disk_mb)
-    findings += log_rate_limit(
-        definition.log_rate_limit, "log_rate_limit", present=definition.HasField("log_rate_limit")
-    )
+    if definition.HasField("log_rate_limit"):
+        findings += log_rate_limit(definition.log_rate_limit, "log_rate_limit")
     findings += _not_negative(max_pids=definition.max_pids)
     findings += annotation(definition.annotation)
     findings += [field("egress_rules") for rule in definition.egress_rules if egress_rule(rule)]
@@ -236,8 +255,15 @@ def _not_negative(**values: int) -> Findings:
 
 
 def root_fs(value: str) -> Findings:
-    """A root filesystem is a URL with a scheme."""
+    """A root filesystem is a URL with a scheme; there are few of them."""
+    if len(value) <= KNOWN_URL_CHARACTERS:
+        return [] if _known_url(value) else [field("rootfs")]
     return [] if SCHEME.match(value) and not BAD_IN_URL.search(value) else [field("rootfs")]
+
+
+@lru_cache(maxsize=KNOWN_URLS)
+def _known_url(value: str) -> bool:
+    return bool(SCHEME.match(value) and not BAD_IN_URL.search(value))
 
 
 def annotation(value: str) -> Findings:
@@ -245,7 +271,9 @@ def annotation(value: str) -> Findings:
 
 
 def routes(value: desired_lrp_pb2.ProtoRoutes) -> Findings:
-    total = sum(len(text) for text in value.routes.values())
+    total = 0
+    for text in value.routes.values():
+        total += len(text)
     return [field("routes")] if total > ROUTES_BYTES else []
 
 
@@ -254,8 +282,8 @@ def mounted_files(files: Iterable[file_pb2.File]) -> Findings:
     return [field("volumeMountedFiles")] if total > MOUNTED_FILES_BYTES else []
 
 
-def log_rate_limit(limit: log_rate_limit_pb2.LogRateLimit, name: str, *, present: bool) -> Findings:
-    return [field(name)] if present and limit.bytes_per_second < -1 else []
+def log_rate_limit(limit: log_rate_limit_pb2.LogRateLimit, name: str) -> Findings:
+    return [field(name)] if limit.bytes_per_second < -1 else []
 
 
 def image_credentials(username: str, password: str) -> Findings:
@@ -279,7 +307,7 @@ def metric_tags(tags: Mapping[str, metric_tags_pb2.MetricTagValue], metrics_guid
 
 
 def environment(variables: Iterable[environment_variables_pb2.EnvironmentVariable]) -> Findings:
-    return ["invalid field: name cannot be blank" for each in variables if not each.name]
+    return [BLANK_NAME for each in variables if not each.name]
 
 
 def action(wrapper: actions_pb2.Action, depth: int = 0) -> Findings:
@@ -292,11 +320,14 @@ def action(wrapper: actions_pb2.Action, depth: int = 0) -> Findings:
 
 
 def _download(each: actions_pb2.DownloadAction, _depth: int) -> Findings:
+    findings = _checksum(each.checksum_algorithm, each.checksum_value)
+    if getattr(each, "from") and each.to and each.user:
+        return findings
     return (
         _missing("from", getattr(each, "from"))
         + _missing("to", each.to)
         + _missing("user", each.user)
-        + _checksum(each.checksum_algorithm, each.checksum_value)
+        + findings
     )
 
 
@@ -305,12 +336,16 @@ def _upload(each: actions_pb2.UploadAction, _depth: int) -> Findings:
 
 
 def _run(each: actions_pb2.RunAction, _depth: int) -> Findings:
+    if each.path and each.user:
+        return []
     return _missing("path", each.path) + _missing("user", each.user)
 
 
 def _timeout(each: actions_pb2.TimeoutAction, depth: int) -> Findings:
     findings = action(each.action, depth) if each.HasField("action") else [field("action")]
-    return findings + ([field("timeout_ms")] if each.timeout_ms <= 0 else [])
+    if each.timeout_ms <= 0:
+        findings.append(field("timeout_ms"))
+    return findings
 
 
 def _wrapping(each: actions_pb2.TryAction | actions_pb2.EmitProgressAction, depth: int) -> Findings:
@@ -320,9 +355,12 @@ def _wrapping(each: actions_pb2.TryAction | actions_pb2.EmitProgressAction, dept
 def _several(
     each: actions_pb2.ParallelAction | actions_pb2.SerialAction | actions_pb2.CodependentAction, depth: int
 ) -> Findings:
-    if not each.actions:
-        return [field("actions")]
-    return [finding for inner in each.actions for finding in action(inner, depth)]
+    findings: Findings = []
+    empty = True
+    for inner in each.actions:
+        empty = False
+        findings += action(inner, depth)
+    return [field("actions")] if empty else findings
 
 
 _ACTIONS: dict[str, Callable[..., Findings]] = {
@@ -408,7 +446,7 @@ def volume_mounts(mounts: Iterable[volume_mount_pb2.VolumeMount]) -> Findings:
 
 def checks(definition: check_definition_pb2.CheckDefinition) -> Findings:
     findings: Findings = []
-    for each in (*definition.checks, *definition.readiness_checks):
+    for each in chain(definition.checks, definition.readiness_checks):
         tcp, http = each.HasField("tcp_check"), each.HasField("http_check")
         if tcp and http:
             findings.append(field("check"))
@@ -428,7 +466,10 @@ KNOWN_RULE_BYTES = 1024
 def egress_rule(rule: security_group_pb2.SecurityGroupRule) -> Findings:
     """The findings on one rule. Many apps have the same ones, so what was found on short ones is remembered."""
     encoded = rule.SerializeToString()
-    return list(_known_rule(encoded)) if len(encoded) <= KNOWN_RULE_BYTES else _egress_rule(rule)
+    if len(encoded) > KNOWN_RULE_BYTES:
+        return _egress_rule(rule)
+    found = _known_rule(encoded)
+    return list(found) if found else []
 
 
 @lru_cache(maxsize=KNOWN_RULES)

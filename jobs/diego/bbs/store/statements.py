@@ -28,7 +28,9 @@ STATEMENT_CHARACTERS = 1 << 20
 
 def text_literal(text: str) -> str:
     """A text as SQL reads it back: in the connections' SQL mode only these two need an escape."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    if "\\" in text or "'" in text:
+        text = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"
 
 
 _LITERALS: dict[type, Callable[[Any], str]] = {
