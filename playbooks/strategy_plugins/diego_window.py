@@ -13,7 +13,9 @@ Variables of the play and its hosts:
     update, update_groups   the update block, and what groups say for themselves
     deployment_directory    where the record is kept
     release_version         told in the record
-    instance_step           of a task: what it is called when it fails
+    instance_step           of a task: what it is called when it fails; a result's `step` says it better
+It gives to a host that begins:
+    instance_id, instance_watch (low, step, further)
 """
 
 from __future__ import annotations
@@ -93,7 +95,9 @@ class StrategyModule(FreeStrategy):  # type: ignore[misc]  # Ansible has no type
             zone = str((seen[name] if name in seen else self._variables(play, name)).get("zone", ""))
             instance = Instance(self.group, index, zone, name)
             self.by_id[instance.id] = instance
-        update = update_of(self.group, any_of.get("update") or {}, any_of.get("update_groups") or {})
+        self.update = update = update_of(
+            self.group, any_of.get("update") or {}, any_of.get("update_groups") or {}
+        )
         if (faults := plan.faults_of(self.by_id.values(), update)) and not any_of.get("update_all_at_once"):
             raise BadUpdate(f"{'; '.join(faults)}. If it is meant: -e update_all_at_once=true")
         directory = Path(any_of["deployment_directory"])
@@ -142,9 +146,14 @@ class StrategyModule(FreeStrategy):  # type: ignore[misc]  # Ansible has no type
     # who is where
 
     def _begin(self, instance: Instance) -> None:
-        kind = ", a canary" if plan.is_canary(self.steps, instance.id) else ""
+        canary = plan.is_canary(self.steps, instance.id)
+        kind = ", a canary" if canary else ""
         display.display(f"{instance.id} begins ({instance.host}, zone {instance.zone or '-'}{kind})")
         self.record.begin(instance.id, instance.host, self.release, datetime.now(UTC))
+        watch = self.update.canary_watch_time if canary else self.update.update_watch_time
+        told = {"low": watch.low, "step": watch.step, "further": watch.further_checks}
+        about = {"instance_id": instance.id, "instance_watch": told}
+        self._variable_manager.set_nonpersistent_facts(instance.host, about)
         self.begun.append(instance.host)
         self.progress = Progress(
             self.progress.in_flight | {instance.id}, self.progress.finished, self.progress.failed
@@ -203,7 +212,9 @@ class StrategyModule(FreeStrategy):  # type: ignore[misc]  # Ansible has no type
     def _note(self, host: str, task: Any, said: dict[str, Any], *, lost: bool) -> None:
         for instance in self.by_id.values():
             if instance.host == host and instance.id in self.progress.in_flight:
-                step = str(task.get_vars().get("instance_step") or task.get_name())
+                step = str(
+                    said.get("step") or task.get_vars().get("instance_step") or task.get_name().lower()
+                )
                 words = str(said.get("msg") or said.get("exception") or "no reason given")
                 if task.no_log:
                     words = "not shown: the task has no_log"

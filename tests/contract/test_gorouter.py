@@ -11,6 +11,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -667,3 +668,49 @@ def test_a_bad_message_changes_nothing_and_ends_nothing(router: Router) -> None:
     until(lambda: len(router.control.events("gorouter.message-dropped")) == 3)
     assert router.serves("one.example.org")
     assert router.control.workers == worker
+
+
+def health(router: Router) -> tuple[int, bytes]:
+    """What a load balancer hears."""
+    context = ssl._create_unverified_context()
+    connection = http.client.HTTPSConnection("127.0.0.1", router.health_port, timeout=10, context=context)
+    try:
+        connection.request("GET", "/health")
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def drain(router: Router, *words: str) -> subprocess.CompletedProcess[str]:
+    config = router.directory / "drained.json"
+    config.write_text(json.dumps(router.config))
+    return subprocess.run(
+        [sys.executable, "-m", "diego.gorouter.drain", "--config", str(config), "--wait", "7", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_router_that_drains_sends_load_balancers_elsewhere_and_serves_on(own_router: Router) -> None:
+    router = own_router
+    app = router.app("one")
+    router.register(app, "one.example.org")
+    until(lambda: router.serves("one.example.org"))
+    assert health(router) == (200, b"ok\n")
+
+    said = drain(router, "--no-wait", "job_changed", "hash_changed")
+
+    assert (said.returncode, said.stdout) == (0, "7\n")
+    assert health(router) == (503, b"draining\n")
+    assert router.serves("one.example.org")
+
+
+def test_a_nginx_that_is_not_there_needs_no_time_to_drain(own_router: Router) -> None:
+    own_router.nginx.stop()
+
+    said = drain(own_router, "job_shutdown", "hash_unchanged")
+
+    assert (said.returncode, said.stdout) == (0, "0\n")

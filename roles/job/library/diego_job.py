@@ -9,22 +9,29 @@ from __future__ import annotations
 
 import grp
 import hashlib
-import http.client
 import json
 import os
 import pwd
 import shlex
 import shutil
-import socket
 import stat
 import time
-import urllib.parse
 import xmlrpc.client
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.diego_supervisor import (
+    PROGRAMS,
+    STARTED,
+    VCAP,
+    JobError,
+    Supervisor,
+    get,
+    last_words,
+    read,
+)
 
 DOCUMENTATION = r"""
 module: diego_job
@@ -33,6 +40,7 @@ description:
   - Writes the job's files when they differ, its own configuration only after the job itself has checked it.
   - Tells supervisor about the job's programs, and restarts those whose files changed since their last start.
   - Waits until the job is healthy.
+  - In check mode it tells what it would change, in the fact C(diego_changes_NAME) too, after checking the configuration.
 options:
   name: {description: The job., type: str, required: true}
   user: {description: The user that the job runs as., type: str, default: vcap}
@@ -42,16 +50,10 @@ options:
   programs: {description: What supervisor runs., type: list, elements: dict, default: []}
   health_url: {description: Answers 200 when the job is healthy., type: str, default: ""}
   health_timeout: {description: How long that may take in seconds., type: int, default: 60}
+  release: {description: The directory of the release that the job runs., type: path, default: /var/vcap/packages/diego}
+  start: {description: Whether to start what is not running or has changed; if not it is only installed., type: bool, default: true}
 author: [The Diego project]
 """
-
-VCAP = Path("/var/vcap")
-PROGRAMS = Path("/etc/supervisord.d")
-SUPERVISOR_SOCKET = VCAP / "sys/run/supervisor/supervisor.sock"
-JOB_COMMAND = VCAP / "packages/diego/bin/diego-job"
-RPC_TIMEOUT = 60.0
-HTTP_TIMEOUT = 2.0
-LAST_LINES = 50
 
 PROGRAM_DEFAULTS = {
     "autostart": "true",
@@ -67,74 +69,6 @@ PROGRAM_DEFAULTS = {
 KEPT_TOGETHER = {"stopasgroup": "true", "killasgroup": "true"}
 """A job's workers end with it; what must outlive a restart (containers' keepers) goes without."""
 
-STARTED = ("RUNNING", "STARTING")
-ALREADY_THERE, NOT_RUNNING, ALREADY_STARTED, NO_SUCH_PROCESS = 90, 70, 60, 10
-
-
-class JobError(Exception):
-    """The job cannot be brought to what it should be."""
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=RPC_TIMEOUT)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self.path))
-
-
-class UnixTransport(xmlrpc.client.Transport):
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-
-    def make_connection(self, _host: Any) -> UnixConnection:
-        return UnixConnection(self.path)
-
-
-class Supervisor:
-    """Supervisor's own interface, on its socket."""
-
-    def __init__(self, path: Path = SUPERVISOR_SOCKET) -> None:
-        self.path = path
-        self.rpc: Any = xmlrpc.client.ServerProxy("http://localhost", UnixTransport(path)).supervisor
-
-    def state(self, program: str) -> str:
-        """The program's state in supervisor's words, MISSING if it is not known or nobody answers."""
-        try:
-            return str(self.rpc.getProcessInfo(program)["statename"])
-        except (OSError, xmlrpc.client.Fault):
-            return "MISSING"
-
-    def reload(self) -> set[str]:
-        """Read the files again; the programs that changed in them."""
-        _, changed, _ = self.rpc.reloadConfig()[0]
-        return set(changed)
-
-    def remove(self, program: str) -> None:
-        self._ignoring((NOT_RUNNING, NO_SUCH_PROCESS), self.rpc.stopProcessGroup, program)
-        self._ignoring((NO_SUCH_PROCESS,), self.rpc.removeProcessGroup, program)
-
-    def add(self, program: str) -> None:
-        self._ignoring((ALREADY_THERE,), self.rpc.addProcessGroup, program)
-
-    def stop(self, program: str) -> None:
-        self._ignoring((NOT_RUNNING, NO_SUCH_PROCESS), self.rpc.stopProcess, program)
-
-    def start(self, program: str) -> None:
-        self._ignoring((ALREADY_STARTED,), self.rpc.startProcess, program, False)
-
-    @staticmethod
-    def _ignoring(codes: tuple[int, ...], call: Any, *words: Any) -> None:
-        try:
-            call(*words)
-        except xmlrpc.client.Fault as fault:
-            if fault.faultCode not in codes:
-                raise JobError(f"supervisor: {words[0]}: {fault.faultString}") from fault
-
 
 class Job:
     """One job on this host."""
@@ -148,7 +82,9 @@ class Job:
         self.home = VCAP / "jobs" / self.name
         self.config_directory = self.home / "config"
         self.applied = self.home / "applied.json"
+        self.command = Path(module.params["release"]) / "bin/diego-job"
         self.changes: list[str] = []
+        self.starts: bool = module.params["start"]
         self.config = merged(module.params["config"], module.params["secrets"])
         self.programs = self._programs()
 
@@ -161,8 +97,10 @@ class Job:
         if self.config is not None:
             self._ensure_config(json.dumps(self.config, indent=2, sort_keys=True) + "\n")
         self._ensure_file(PROGRAMS / f"{self.name}.conf", self._program_file(), 0o644, "root", "root")
+        health = {key: self.module.params[f"health_{key}"] for key in ("url", "timeout")}
+        self._ensure_file(self.home / "health.json", json.dumps(health) + "\n", 0o644, "root", "root")
         self._ensure_programs()
-        if not self.module.check_mode:
+        if self.starts and not self.module.check_mode:
             self._await_health()
 
     # files
@@ -220,16 +158,16 @@ class Job:
         self._ensure_file(path, content, 0o640, "root")
 
     def _check(self, content: str) -> None:
-        if not JOB_COMMAND.exists():
+        if not self.command.exists():
             if self.module.check_mode:
                 return  # the release that would check it is not installed yet
-            raise JobError(f"{JOB_COMMAND} is not there: the role release installs it")
+            raise JobError(f"{self.command} is not there: the role release installs it")
         place = Path(self.module.tmpdir) if self.module.check_mode else self.config_directory / ".new"
         place.mkdir(mode=0o750, exist_ok=True)
         candidate = place / f"{self.name}.json"
         candidate.touch(mode=0o600)
         candidate.write_text(content)
-        command = [str(JOB_COMMAND), self.name, "--check-config", str(candidate)]
+        command = [str(self.command), self.name, "--check-config", str(candidate)]
         try:
             if not self.module.check_mode:
                 for path, mode in ((place, 0o750), (candidate, 0o640)):
@@ -252,7 +190,7 @@ class Job:
             programs.insert(0, {"name": self.name})
         for program in programs:
             if program["name"] == self.name and not program.get("command"):
-                program["command"] = f"{JOB_COMMAND} {self.name}"
+                program["command"] = f"{self.command} {self.name}"
         return programs
 
     def _program_file(self) -> str:
@@ -294,13 +232,12 @@ class Job:
         """A hash of all that a running program has read: if it is another one now, a restart is due."""
         parts: list[Any] = [self._section(program), self.config]
         parts += [[file["path"], file["content"]] for file in self.module.params["files"]]
-        parts += [os.path.realpath(VCAP / "packages/diego")] if str(JOB_COMMAND) in program["command"] else []
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _ensure_programs(self) -> None:
         before: dict[str, str] = json.loads(read(self.applied) or "{}")
         applied: dict[str, str] = {}
-        edited = set() if self.module.check_mode else self.supervisor.reload()
+        edited = set() if self.module.check_mode or not self.starts else self.supervisor.reload()
         for gone in set(before) - {program["name"] for program in self.programs}:
             self._changed(f"program {gone} removed")
             if not self.module.check_mode:
@@ -308,32 +245,16 @@ class Job:
         for program in self.programs:
             name, digest = program["name"], self._digest(program)
             due = before.get(name) != digest and program.get("restart") is not False
-            if not self.module.check_mode:
-                self._apply(name, due=due, edited=name in edited)
-            elif due or self.supervisor.state(name) not in STARTED:
-                self._changed(f"program {name}")
+            if self.module.check_mode or not self.starts:
+                if due or self.supervisor.state(name) not in STARTED:
+                    self._changed(f"program {name}")
+            elif what := self.supervisor.bring_up(name, due=due, edited=name in edited):
+                self._changed(f"program {name} {what}")
             applied[name] = digest
         if applied != before and not self.module.check_mode:
             new = self.applied.with_suffix(".new")
             new.write_text(json.dumps(applied, indent=1))
             new.rename(self.applied)
-
-    def _apply(self, name: str, *, due: bool, edited: bool) -> None:
-        state = self.supervisor.state(name)
-        if state == "MISSING":
-            self._changed(f"program {name} added")
-            self.supervisor.add(name)
-        elif due and edited:
-            self._changed(f"program {name} replaced")
-            self.supervisor.remove(name)
-            self.supervisor.add(name)
-        elif due:
-            self._changed(f"program {name} restarted")
-            self.supervisor.stop(name)
-            self.supervisor.start(name)
-        elif state not in STARTED:
-            self._changed(f"program {name} started, it was {state}")
-            self.supervisor.start(name)
 
     # health
 
@@ -356,23 +277,14 @@ class Job:
                 break
             time.sleep(0.1)
         waited = self.module.params["health_timeout"]
-        raise JobError(
-            f"{self.name} is not healthy after {waited} s: {'; '.join(wrong)}\n{self._last_words()}"
-        )
+        words = last_words(self.name, [program["name"] for program in self.programs])
+        raise JobError(f"{self.name} is not healthy after {waited} s: {'; '.join(wrong)}\n{words}")
 
     def _not_running(self, *, may_be_starting: bool) -> Iterator[str]:
         for program in self.programs:
             state = self.supervisor.state(program["name"])
             if state != "RUNNING" and not (may_be_starting and state == "STARTING"):
                 yield f"program {program['name']} is {state}"
-
-    def _last_words(self) -> str:
-        texts = []
-        for program in self.programs:
-            log = VCAP / "sys/log" / self.name / f"{program['name']}.log"
-            lines = (read(log) or "").splitlines()[-LAST_LINES:]
-            texts.append("\n".join([f"{log}:", *lines]))
-        return "\n".join(texts)
 
     def _changed(self, what: str) -> None:
         self.changes.append(what)
@@ -391,26 +303,6 @@ def merged(config: dict[str, Any] | None, secrets: dict[str, Any]) -> dict[str, 
 
 def become(user: str) -> list[str]:
     return ["/usr/bin/setpriv", "--reuid", user, "--regid", user, "--init-groups"]
-
-
-def read(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return None
-
-
-def get(url: str) -> str:
-    """The status of a plain HTTP GET as text, or what went wrong."""
-    parts = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=HTTP_TIMEOUT)
-    try:
-        connection.request("GET", parts.path or "/")
-        return str(connection.getresponse().status)
-    except (OSError, http.client.HTTPException) as error:
-        return str(error) or type(error).__name__
-    finally:
-        connection.close()
 
 
 def main() -> None:
@@ -439,6 +331,8 @@ def main() -> None:
             "programs": {"type": "list", "elements": "dict", "default": [], "options": program},
             "health_url": {"type": "str", "default": ""},
             "health_timeout": {"type": "int", "default": 60},
+            "release": {"type": "path", "default": str(VCAP / "packages/diego")},
+            "start": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
@@ -453,7 +347,8 @@ def main() -> None:
         )
     except (JobError, OSError, xmlrpc.client.Error) as error:
         module.fail_json(msg=f"{module.params['name']}: {error}", changed=bool(changes), changes=changes)
-    module.exit_json(changed=bool(changes), changes=changes)
+    found = {f"diego_changes_{module.params['name']}": changes} if module.check_mode else {}
+    module.exit_json(changed=bool(changes), changes=changes, ansible_facts=found)
 
 
 if __name__ == "__main__":

@@ -55,12 +55,20 @@ function M.endpoint_failure()
     return M.refuse(502, error, "Registered endpoint failed to handle the request.")
 end
 
+-- From now on load balancers are told to go elsewhere; requests are served as before.
+function M.drain()
+    ngx.shared.draining:set("since", ngx.now())
+    return ngx.exit(204)
+end
+
 function M.health()
+    local draining = ngx.shared.draining:get("since")
     ngx.header["Content-Type"] = "text/plain; charset=utf-8"
     ngx.header["Cache-Control"] = "private, max-age=0"
     ngx.header["Expires"] = "0"
-    ngx.print("ok\n")
-    return ngx.exit(200)
+    ngx.status = draining and 503 or 200
+    ngx.print(draining and "draining\n" or "ok\n")
+    return ngx.exit(ngx.status)
 end
 
 return M
