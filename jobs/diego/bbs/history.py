@@ -19,7 +19,7 @@ from diego.runtime.logs import get_logger
 from diego.runtime.process import Runtime
 
 TRIM_SECONDS = 10.0
-TRIM_ROWS = 500
+TRIM_ROWS = 200
 """Rows that one transaction deletes: a few milliseconds, in which no commit takes place."""
 
 TRIM_PAUSE = 0.05
@@ -93,23 +93,24 @@ class History:
         return list(self._memory.actual)
 
 
-def keep_bounded(runtime: Runtime, store: Store, max_age: float, max_rows: int) -> None:
+def keep_bounded(
+    runtime: Runtime, store: Store, reader: HistoryReader, max_age: float, max_rows: int
+) -> None:
     """Have what is too old or too much deleted, a little at a time. A history that is turned off stays as it is."""
     if not max_age or not max_rows:
         return
     deleted = metrics.counter("bbs_history_rows_deleted", "Rows of history that were too old or too many")
 
     def trim() -> None:
-        count = TRIM_ROWS
-        while count == TRIM_ROWS and not runtime.stopping.wait(TRIM_PAUSE):
-            try:
-                before = time.time_ns() - round(max_age * SECOND)
-                count = store.trim_history(before, max_rows, TRIM_ROWS)
-            except StoreUnavailable as error:
-                log.error("history-not-trimmed", error=error.text)
-                return
-            except Fenced as error:
-                runtime.end(error.text)
-            deleted.inc(count)
+        try:
+            first_kept = reader.surplus(time.time_ns() - round(max_age * SECOND), max_rows)
+            count = TRIM_ROWS if first_kept else 0
+            while count == TRIM_ROWS and not runtime.stopping.wait(TRIM_PAUSE):
+                count = store.trim_history(first_kept, TRIM_ROWS)
+                deleted.inc(count)
+        except StoreUnavailable as error:
+            log.error("history-not-trimmed", error=error.text)
+        except Fenced as error:
+            runtime.end(error.text)
 
     loops.every(runtime, "history", TRIM_SECONDS, trim)

@@ -143,7 +143,7 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
         runtime.background("reencryption", lambda: _reencrypt(store, runtime, beginning))
         loops.every(runtime, "convergence", config.converge_repeat_interval, convergence.run_once)
         loops.every(runtime, "cells", WATCH_SECONDS, convergence.watch_cells)
-        keep_bounded(runtime, store, config.history_max_age, config.history_max_rows)
+        keep_bounded(runtime, store, reader, config.history_max_age, config.history_max_rows)
         comparison.run(config.comparison_interval, active)
         while not runtime.stopping.is_set():
             if regained.wait(0.5):

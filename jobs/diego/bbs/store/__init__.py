@@ -196,8 +196,8 @@ class Store(Protocol):
             Fenced, CommitFailed, CommitUnknown, Unrecoverable
         """
 
-    def trim_history(self, before: int, most: int, at_once: int) -> int:
-        """Delete at most `at_once` of the oldest rows of history: from before a time, or beyond `most`; how many.
+    def trim_history(self, first_kept: int, at_once: int) -> int:
+        """Delete at most `at_once` of the rows of history before row `first_kept`; how many.
 
         Raises:
             StoreUnavailable, Fenced

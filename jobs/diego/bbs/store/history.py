@@ -4,9 +4,12 @@ Only the active BBS writes it, in the transactions that it tells of, and numbers
 is later, and two servers of a cluster need not agree on who counts. An original BBS does not look at the table.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+import orjson
 
 from diego.bbs.core.history import TOOK_OVER, Row, numbered, took_over
 from diego.bbs.store import StoreUnavailable, schema
@@ -32,6 +35,9 @@ COLUMNS = "id, at, event, guid, instance_index, touched, instance_guid, detail"
 APPEND = f"INSERT INTO diego_history ({COLUMNS}) VALUES "  # noqa: S608 - names of columns
 STATEMENT_CHARACTERS = 1 << 20
 READERS = 2
+PIECE = 2000
+"""Rows that are looked at in one question."""
+
 ONE_DECISION = 8
 ONE_BEGINNING = 1000
 """How many takeovers are looked at to find where an unbroken history begins."""
@@ -84,16 +90,8 @@ def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
-def trim(connection: Connection, before: int, most: int, at_once: int) -> int:
-    """Delete some of the oldest rows: those from before a time, and those beyond `most`; how many.
-
-    The newest of those from before that time stays: it tells since when nothing is missing.
-    """
-    newest = connection.row("SELECT MAX(id) FROM diego_history")
-    aged = connection.row(
-        "SELECT id FROM diego_history WHERE at <= %s ORDER BY at DESC, id DESC LIMIT 1", (before,)
-    )
-    first_kept = max(int(newest[0] or 0) - most + 1 if newest else 0, int(aged[0]) if aged else 0)
+def trim(connection: Connection, first_kept: int, at_once: int) -> int:
+    """Delete at most `at_once` of the rows before one; how many."""
     return connection.run(
         "DELETE FROM diego_history WHERE id < %s ORDER BY id LIMIT %s", (first_kept, at_once)
     )
@@ -146,18 +144,46 @@ class HistoryReader:
         """A few rows after one: as many as one decision may have."""
         return self.page(after=number, limit=ONE_DECISION)
 
-    def first_changes(self, time: int, guid: str = "") -> list[Row]:
-        """Of each key and each way to touch its places the first row after a time, in order."""
-        chosen = "guid = %s AND" if guid else ""
+    def first_changes(self, time: int, guid: str = "") -> Iterator[Row]:
+        """Of each key and each way to touch its places the first row after a time, in order.
 
-        def work(connection: Connection) -> list[Row]:
-            found = connection.rows(
-                f"SELECT {COLUMNS} FROM diego_history JOIN"  # noqa: S608 - names of columns
-                f" (SELECT MIN(id) AS first FROM diego_history WHERE {chosen} id >= %s AND touched > 0"
-                " GROUP BY guid, instance_index, touched) AS firsts ON id = first ORDER BY id",
-                (*([guid] if guid else []), _first_at(connection, time + 1)),
+        In pieces, of which each is short: neither the database nor this process is held up by a long history.
+        """
+        if guid:
+            yield from _firsts(self._all_of(guid, time))
+            return
+        low, beyond = self._read(lambda connection: (_first_at(connection, time + 1), _beyond(connection)))
+        seen: set[tuple[object, ...]] = set()
+        for start in range(low, beyond, PIECE):
+            found = self._read(partial(_keys, start=start, end=min(start + PIECE, beyond)))
+            numbers = []
+            for number, *key in found:
+                place = tuple(key)
+                if place not in seen:
+                    seen.add(place)
+                    numbers.append(number)
+            if numbers:
+                yield from self._read(partial(_numbered, numbers=numbers))
+
+    def _all_of(self, guid: str, time: int) -> Iterator[Row]:
+        after = 0
+        while rows := self.page(guid=guid, since=time + 1, after=after, limit=PIECE):
+            yield from (row for row in rows if row.guid == guid and row.touched)
+            after = rows[-1].id
+
+    def surplus(self, before: int, most: int) -> int:
+        """The number of the first row to keep, when rows from before a time, or beyond `most`, are to go; else 0.
+
+        The newest of those from before that time is kept: it tells since when nothing is missing.
+        """
+
+        def work(connection: Connection) -> int:
+            oldest = connection.row("SELECT id FROM diego_history ORDER BY id LIMIT 1")
+            aged = connection.row(
+                "SELECT id FROM diego_history WHERE at <= %s ORDER BY at DESC, id DESC LIMIT 1", (before,)
             )
-            return [Row(*columns) for columns in found]
+            first_kept = max(_beyond(connection) - most, int(aged[0]) if aged else 0)
+            return first_kept if oldest and int(oldest[0]) < first_kept else 0
 
         return self._read(work)
 
@@ -191,6 +217,37 @@ class HistoryReader:
 def _first_at(connection: Connection, time: int) -> int:
     """The number of the first row of a time or later; one more than the newest when there is none."""
     found = connection.row("SELECT id FROM diego_history WHERE at >= %s ORDER BY at, id LIMIT 1", (time,))
-    if found is None:
-        found = connection.row("SELECT COALESCE(MAX(id), 0) + 1 FROM diego_history")
+    return int(found[0]) if found else _beyond(connection)
+
+
+def _beyond(connection: Connection) -> int:
+    """One more than the newest row's number."""
+    found = connection.row("SELECT COALESCE(MAX(id), 0) + 1 FROM diego_history")
     return int(found[0]) if found else 1
+
+
+def _keys(connection: Connection, *, start: int, end: int) -> list[list[Any]]:
+    """The numbers of some rows, and what each touches: one text, which is read much faster than rows are."""
+    found = connection.row(
+        "SELECT JSON_ARRAYAGG(JSON_ARRAY(id, guid, instance_index, touched)) FROM diego_history"
+        " WHERE id >= %s AND id < %s AND touched > 0",
+        (start, end),
+    )
+    keys: list[list[Any]] = orjson.loads(found[0]) if found and found[0] else []
+    keys.sort(key=lambda each: int(each[0]))
+    return keys
+
+
+def _numbered(connection: Connection, *, numbers: Sequence[int]) -> list[Row]:
+    marks = ", ".join(f"{number:d}" for number in numbers)
+    query = f"SELECT {COLUMNS} FROM diego_history WHERE id IN ({marks}) ORDER BY id"  # noqa: S608 - numbers
+    return [Row(*columns) for columns in connection.rows(query)]
+
+
+def _firsts(rows: Iterable[Row]) -> Iterator[Row]:
+    seen: set[tuple[object, ...]] = set()
+    for row in rows:
+        place = (row.guid, row.instance_index, row.touched)
+        if place not in seen:
+            seen.add(place)
+            yield row

@@ -81,12 +81,11 @@ class MemoryStore:
             self._apply(writes)
             self._database.history.extend(told)
 
-    def trim_history(self, before: int, most: int, at_once: int) -> int:
+    def trim_history(self, first_kept: int, at_once: int) -> int:
         with self._database.lock:
             self._check_present()
             rows = self._database.history
-            aged = sum(row.at <= before for row in rows)
-            count = min(max(aged - 1, len(rows) - most, 0), at_once)
+            count = min(sum(row.id < first_kept for row in rows), at_once)
             del rows[:count]
             return count
 

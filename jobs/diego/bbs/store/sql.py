@@ -182,8 +182,8 @@ class SqlStore:
         with self._writing:
             self._write(work)
 
-    def trim_history(self, before: int, most: int, at_once: int) -> int:
-        return self._in_write(lambda connection: history.trim(connection, before, most, at_once))
+    def trim_history(self, first_kept: int, at_once: int) -> int:
+        return self._in_write(lambda connection: history.trim(connection, first_kept, at_once))
 
     def _write(self, work: Callable[[Connection], None]) -> None:
         """One fenced transaction, tried again where that helps; `self._writing` is held."""
