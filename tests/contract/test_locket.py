@@ -375,10 +375,17 @@ def test_the_debug_listener_shows_locks_presences_and_numbers(
     (lock,) = json.loads(locket.debug("/locks")[1])
     (presence,) = json.loads(locket.debug("/presences")[1])
 
+    left, life = lock.pop("expires_in_seconds"), lock.pop("modified_id")
+    assert 0 < left <= 60
+    assert len(life) == 36
     assert lock == {
         "key": "bbs", "owner": "anna", "value": "", "type": "lock", "ttl_in_seconds": 60, "modified_index": 1,
     }  # fmt: skip
     assert presence["value"] == '{"cell_id":"cell"}'
+    assert presence["cell"] == {"cell_id": "cell"}
+    assert json.loads(locket.debug(f"/presences/{presence['key']}")[1])["owner"] == presence["owner"]
+    assert locket.debug("/presences/bbs") == locket.debug("/locks/nothing")
+    assert locket.debug("/locks/nothing")[0] == 404
     until(8, lambda: (locket.metric("active_locks"), locket.metric("active_presences")) == (1, 1))
     assert locket.metric("presence_expired") == 0
     assert locket.metric('requests_started{request_type="Lock"}') == 4

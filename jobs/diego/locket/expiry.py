@@ -50,6 +50,11 @@ class Expiry:
         with self._lock:
             self._timers.saw(row, self._clock())
 
+    def left(self, path: str) -> float | None:
+        """How many seconds a row has to live, as seen from here; None for one that was not seen yet."""
+        with self._lock:
+            return self._timers.left(path, self._clock())
+
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Around every piece of work in the database: an outage seen by anybody stops the clock for all."""

@@ -39,6 +39,10 @@ class LocketService:
         with self._expiry.watching():
             return locks.fetch(self._store.fetch(key))
 
+    def left(self, key: str) -> float | None:
+        """How many seconds a lock lives unless it is refreshed, as seen from here; None while that is not known."""
+        return self._expiry.left(key)
+
     def fetch_all(self, type_code: int) -> list[Row]:
         kind: Kind = locks.kind_of(type_code)
         with self._expiry.watching():

@@ -27,6 +27,16 @@ def test_a_row_that_nobody_refreshes_is_due_after_its_time_to_live() -> None:
     assert timers.due(115) == [a_row()]
 
 
+def test_a_rows_time_is_what_is_left_since_it_changed_or_since_the_last_outage() -> None:
+    timers = Timers(0)
+    timers.saw(a_row(), 100)
+
+    assert timers.left("bbs", 104) == 11
+    timers.disturbed(103)
+    assert timers.left("bbs", 104) == 14
+    assert timers.left("nobody", 104) is None
+
+
 def test_seeing_the_same_index_again_does_not_prolong_a_row() -> None:
     timers = Timers(0)
     timers.saw(a_row(), 100)

@@ -67,6 +67,13 @@ class Timers:
         """Until `now` nobody could be sure to refresh a row: all times start anew."""
         self._undisturbed_since = max(self._undisturbed_since, now)
 
+    def left(self, path: str, now: float) -> float | None:
+        """How long a row has to live unless it is refreshed; None for one that was not seen yet."""
+        sighting = self._sightings.get(path)
+        if sighting is None:
+            return None
+        return max(sighting.since, self._undisturbed_since) + sighting.row.ttl - now
+
     def due(self, now: float) -> list[Row]:
         """The rows whose time to live is over, longest first."""
         over = [
