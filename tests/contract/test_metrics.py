@@ -154,6 +154,15 @@ def test_every_number_of_the_table_is_there_with_its_type(jobs: Jobs, job: str) 
     assert {name: found[name].type for name in wanted if name in found} == wanted
 
 
+@pytest.mark.parametrize("job", ["bbs", "locket", "auctioneer"])
+def test_every_number_that_a_job_tells_is_on_the_operators_page(jobs: Jobs, job: str) -> None:
+    page = (ROOT.parent / "docs" / "operations" / "metrics.md").read_text()
+
+    told = {name for name in jobs.families(job) if not name.startswith(("process_", "python_"))}
+
+    assert {name for name in told if f"`{name}" not in page} == set()
+
+
 def test_numbers_without_a_condition_have_values_from_the_start(jobs: Jobs) -> None:
     for row in ROWS:
         if row["sample"] == "always":
