@@ -1,0 +1,1 @@
+"""An upgrade under load, looked at from outside: `make upgrade`."""
