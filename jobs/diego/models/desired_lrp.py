@@ -6,6 +6,7 @@ many is a join and nothing is copied twice. What decisions need often stands bes
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Any
 
 import orjson
@@ -62,8 +63,16 @@ class DesiredLRP:
     _routing: bytes = field(default=b"", init=False, compare=False, repr=False)
 
     @classmethod
-    def of(cls, message: desired_lrp_pb2.DesiredLRP, created_at: int) -> "DesiredLRP":
-        """The record of a message, which is brought into the stored form on the way (it is changed)."""
+    def of(
+        cls,
+        message: desired_lrp_pb2.DesiredLRP,
+        created_at: int,
+        metric_tags: "tuple[MetricTag, ...] | None" = None,
+    ) -> "DesiredLRP":
+        """The record of a message, which is brought into the stored form on the way (it is changed).
+
+        `metric_tags` are those of the message, where the caller has them already.
+        """
         message.routes.SetInParent()
         message.modification_tag.SetInParent()
         if len(message.ports) > 1:
@@ -71,19 +80,52 @@ class DesiredLRP:
             if len(unique) != len(message.ports):
                 del message.ports[:]
                 message.ports.extend(unique)
-        completion = _completion(message)
-        return cls(
+        if metric_tags is None:
+            metric_tags = wanted_metric_tags(message.metric_tags)
+        return cls.stored(
+            message.SerializeToString(deterministic=True),
+            created_at,
             process_guid=message.process_guid,
             domain=message.domain,
             instances=message.instances,
             tag=ModificationTag(message.modification_tag.epoch, message.modification_tag.index),
-            created_at=created_at,
-            served=list_entry(message.SerializeToString(deterministic=True) + completion),
-            completed=len(completion),
-            internal_routes=internal_routes(message.routes),
-            metric_tags=wanted_metric_tags(message.metric_tags),
+            metrics_guid=message.metrics_guid,
+            internal_routes=internal_routes(message.routes.routes),
+            metric_tags=metric_tags,
             update_strategy=message.update_strategy,
             layered=bool(message.image_layers),
+        )
+
+    @classmethod
+    def stored(
+        cls,
+        encoded: bytes,
+        created_at: int,
+        *,
+        process_guid: str,
+        domain: str,
+        instances: int,
+        tag: ModificationTag,
+        metrics_guid: str,
+        internal_routes: tuple[str, ...] | None,
+        metric_tags: tuple[MetricTag, ...],
+        update_strategy: int,
+        layered: bool,
+    ) -> "DesiredLRP":
+        """The record of an encoded message in the stored form, by one who knows what stands in it."""
+        completion = _completion(metrics_guid, metric_tags)
+        return cls(
+            process_guid=intern(process_guid),
+            domain=intern(domain),
+            instances=instances,
+            tag=tag,
+            created_at=created_at,
+            served=list_entry(encoded + completion),
+            completed=len(completion),
+            internal_routes=internal_routes,
+            metric_tags=metric_tags,
+            update_strategy=update_strategy,
+            layered=layered,
         )
 
     @property
@@ -132,15 +174,15 @@ class DesiredLRP:
         return {name: own.get(dynamic, static) for name, static, dynamic in self.metric_tags}
 
 
-def internal_routes(routes: desired_lrp_pb2.ProtoRoutes) -> tuple[str, ...] | None:
+def internal_routes(routes: Mapping[str, bytes]) -> tuple[str, ...] | None:
     """The host names of the `internal-router` entry, or None without one (or with one that says nothing).
 
     The entry's value is a JSON list of objects with a `hostname`; what is not one counts as no host name.
     """
-    if INTERNAL_ROUTER not in routes.routes:
+    if INTERNAL_ROUTER not in routes:
         return None
     try:
-        entries = orjson.loads(routes.routes[INTERNAL_ROUTER])
+        entries = orjson.loads(routes[INTERNAL_ROUTER])
     except ValueError:
         return None
     if not isinstance(entries, list):
@@ -149,8 +191,11 @@ def internal_routes(routes: desired_lrp_pb2.ProtoRoutes) -> tuple[str, ...] | No
 
 
 def wanted_metric_tags(tags: Mapping[str, metric_tags_pb2.MetricTagValue]) -> tuple[MetricTag, ...]:
-    """Wanted metric tags in the order of their names."""
-    return tuple(sorted([(name, (tag := tags[name]).static, tag.dynamic) for name in tags]))
+    """Wanted metric tags in the order of their names.
+
+    The texts are shared with whoever has the same: other LRPs of the app's space, the instances.
+    """
+    return tuple(sorted([(intern(name), intern((tag := tags[name]).static), tag.dynamic) for name in tags]))
 
 
 def volume_drivers(mounts: Iterable[volume_mount_pb2.VolumeMount]) -> list[str]:
@@ -200,15 +245,13 @@ def _routing(parts: Any) -> bytes:
     return encoded
 
 
-def _completion(message: desired_lrp_pb2.DesiredLRP) -> bytes:
+def _completion(metrics_guid: str, metric_tags: Iterable[MetricTag]) -> bytes:
     """What completes metrics guid and source id from each other, as bytes that follow the encoded message."""
-    source = "source_id" in message.metric_tags
-    if source == bool(message.metrics_guid):
+    source = next((static for name, static, _ in metric_tags if name == "source_id"), None)
+    if (source is not None) == bool(metrics_guid):
         return b""
-    if source:
-        return desired_lrp_pb2.DesiredLRP(
-            metrics_guid=message.metric_tags["source_id"].static
-        ).SerializeToString()
+    if source is not None:
+        return desired_lrp_pb2.DesiredLRP(metrics_guid=source).SerializeToString()
     told = desired_lrp_pb2.DesiredLRP()
-    told.metric_tags["source_id"].static = message.metrics_guid
+    told.metric_tags["source_id"].static = metrics_guid
     return told.SerializeToString()

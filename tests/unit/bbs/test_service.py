@@ -7,8 +7,10 @@ import pytest
 
 from diego.bbs.core.desired_lrps import RepUpdate, start_request
 from diego.bbs.outside import callback_json, lrp_json, task_json, update_json
+from diego.bbs.service import context
 from diego.bbs.store import PutTask
 from diego.models import BbsError, ErrorType, TaskState
+from diego.runtime.api import Answer
 from diego.wire import (
     actual_lrp_requests_pb2,
     cells_pb2,
@@ -465,6 +467,27 @@ class TestLists:
                 desire(bbs, process_guid=f"guid-{number}", annotation="x" * 5000)
 
             assert len(self.guids(bbs)) == 120
+
+    def test_a_long_list_gives_others_their_turn_and_is_what_was_there_when_it_was_asked(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(context, "TURN_SECONDS", 0.0)
+        with active_bbs() as bbs:
+            for number in range(250):
+                desire(bbs, process_guid=f"guid-{number}")
+            everything = desired_lrp_requests_pb2.DesiredLRPsRequest()
+
+            def ask_and_remove() -> Answer:
+                answer = bbs.service.desired_lrps.scheduling_infos(everything)
+                for number in range(250):
+                    bbs.memory.put_desired(f"guid-{number}", None)
+                return answer
+
+            answer = bbs.ask(ask_and_remove)
+
+            infos = desired_lrp_requests_pb2.DesiredLRPSchedulingInfosResponse.FromString(answer)
+            assert len(infos.desired_lrp_scheduling_infos) == 250
+            assert bbs.ask(lambda: bbs.service.desired_lrps.scheduling_infos(everything)) == b""
 
     def test_older_clients_see_layers_as_downloads(self) -> None:
         with active_bbs() as bbs:

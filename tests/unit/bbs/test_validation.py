@@ -6,6 +6,7 @@ import pytest
 
 from diego.bbs.core import validation
 from diego.models import BbsError
+from diego.models.desired_lrp import wanted_metric_tags
 from diego.wire import (
     actions_pb2,
     actual_lrp_pb2,
@@ -197,7 +198,7 @@ def test_deep_actions_are_followed_to_their_end() -> None:
 def test_a_metric_tag_is_static_or_dynamic(tag: dict[str, Any], findings: str) -> None:
     value = metric_tags_pb2.MetricTagValue(**tag)
 
-    assert said(validation.metric_tags({"tag": value}, "")) == findings
+    assert said(validation.metric_tags(wanted_metric_tags({"tag": value}), "")) == findings
 
 
 PORTS: dict[str, Any] = {"destinations": ["1.2.3.4"], "ports": [80]}

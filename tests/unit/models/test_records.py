@@ -68,13 +68,13 @@ def test_the_short_forms_have_what_their_readers_need() -> None:
 
 def test_internal_routes_are_the_host_names_of_their_entry() -> None:
     def of(text: bytes) -> tuple[str, ...] | None:
-        return internal_routes(desired_lrp_pb2.ProtoRoutes(routes={"internal-router": text}))
+        return internal_routes({"internal-router": text})
 
     assert of(b'[{"hostname":"a"},{"hostname":"b"}]') == ("a", "b")
     assert of(b"[]") == ()
     assert of(b"null") is None
     assert of(b"no json") is None
-    assert internal_routes(a_desired_message().routes) is None
+    assert internal_routes(a_desired_message().routes.routes) is None
 
 
 def test_entries_of_any_length_are_framed_and_found_again() -> None:

@@ -8,7 +8,7 @@ import orjson
 
 from diego.bbs.core import validation
 from diego.models import ActualLRP, ActualLRPState, BbsError, DesiredLRP, ModificationTag, Presence
-from diego.models.desired_lrp import part_drivers
+from diego.models.desired_lrp import MetricTag, part_drivers
 from diego.wire import desired_lrp_pb2
 
 HELD = frozenset({ActualLRPState.CLAIMED, ActualLRPState.RUNNING})
@@ -47,8 +47,16 @@ class ScaleDown(NamedTuple):
     stop: tuple[ActualLRP, ...]
 
 
-def create(message: desired_lrp_pb2.DesiredLRP, *, now: int, epoch: str) -> DesiredLRP:
+def create(
+    message: desired_lrp_pb2.DesiredLRP,
+    *,
+    now: int,
+    epoch: str,
+    metric_tags: tuple[MetricTag, ...] | None = None,
+) -> DesiredLRP:
     """The new record. The message is changed on the way: it loses what no client may set or keep.
+
+    `metric_tags` are those of the message, where the caller has them already.
 
     Raises:
         BbsError: a route's value is not JSON, or something is too long for its column.
@@ -59,7 +67,7 @@ def create(message: desired_lrp_pb2.DesiredLRP, *, now: int, epoch: str) -> Desi
     message.ClearField("deprecated_start_timeout_s")
     message.modification_tag.epoch = epoch
     message.modification_tag.index = 0
-    return _fitting(DesiredLRP.of(message, now))
+    return _fitting(DesiredLRP.of(message, now, metric_tags))
 
 
 def update(lrp: DesiredLRP, change: desired_lrp_pb2.DesiredLRPUpdate) -> DesiredLRP:

@@ -6,12 +6,13 @@ A part inside another (an action, an egress rule) is named first by its own fiel
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Literal, Protocol
 
 from diego.models import BbsError
+from diego.models.desired_lrp import MetricTag, wanted_metric_tags
 from diego.wire import (
     actions_pb2,
     actual_lrp_pb2,
@@ -22,7 +23,6 @@ from diego.wire import (
     file_pb2,
     image_layer_pb2,
     log_rate_limit_pb2,
-    metric_tags_pb2,
     security_group_pb2,
     sidecar_pb2,
     task_pb2,
@@ -133,8 +133,10 @@ def lrp_columns(*names: str, net_info: bytes, texts: Iterable[str] = ()) -> None
 # Desired LRPs
 
 
-def desired_lrp(lrp: desired_lrp_pb2.DesiredLRP) -> Findings:
+def desired_lrp(lrp: desired_lrp_pb2.DesiredLRP, tags: Sequence[MetricTag] | None = None) -> Findings:
     """The findings on a whole desired LRP; the run info's come second, and name some fields again.
+
+    `tags` are its metric tags, where the caller has them already.
 
     A desire is the dearest of all calls, so that what is not there is not asked about.
     """
@@ -154,7 +156,9 @@ def desired_lrp(lrp: desired_lrp_pb2.DesiredLRP) -> Findings:
     if lrp.max_pids < 0:
         findings.append(field("max_pids"))
     findings += routes(lrp.routes)
-    if tags := lrp.metric_tags:
+    if tags is None:
+        tags = wanted_metric_tags(lrp.metric_tags)
+    if tags:
         findings += named("metric_tags", metric_tags(tags, lrp.metrics_guid))
     else:
         findings.append(field("metric_tags"))
@@ -206,7 +210,7 @@ def update(process_guid: str, change: desired_lrp_pb2.DesiredLRPUpdate) -> Findi
     findings += _not_negative(instances=change.instances)
     findings += annotation(change.annotation)
     findings += routes(change.routes)
-    findings += named("metric_tags", metric_tags(change.metric_tags, ""))
+    findings += named("metric_tags", metric_tags(wanted_metric_tags(change.metric_tags), ""))
     if change.HasField("image_username") and not change.HasField("image_password"):
         findings.append(field("image_password"))
     if change.HasField("image_password") and not change.HasField("image_username"):
@@ -294,14 +298,16 @@ def image_credentials(username: str, password: str) -> Findings:
     return []
 
 
-def metric_tags(tags: Mapping[str, metric_tags_pb2.MetricTagValue], metrics_guid: str) -> Findings:
+def metric_tags(tags: Iterable[MetricTag], metrics_guid: str) -> Findings:
     findings: Findings = []
-    for name in tags:  # walking the items of such a map takes three times as long
-        tag = tags[name]
-        dynamic = tag.dynamic in {1, 2}
-        if bool(tag.static) == dynamic or (tag.dynamic and not dynamic):
+    source = None
+    for name, static, number in tags:
+        dynamic = number == 1 or number == 2
+        if bool(static) == dynamic or (number and not dynamic):
             findings += [field("static"), field("dynamic")]
-    if metrics_guid and ("source_id" not in tags or tags["source_id"].static != metrics_guid):
+        if name == "source_id":
+            source = static
+    if metrics_guid and source != metrics_guid:
         findings.append(field("source_id should match metrics_guid"))
     return findings
 

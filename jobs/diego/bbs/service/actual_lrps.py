@@ -1,6 +1,8 @@
 """Use-cases of actual LRPs: what cells and the auctioneer report, who asks where things run, evacuation."""
 
 from collections.abc import Callable, Iterable
+from operator import attrgetter
+from sys import intern
 
 from diego.bbs.commits import UNAVAILABLE
 from diego.bbs.core import evacuation, lifecycle, validation
@@ -8,7 +10,7 @@ from diego.bbs.core.events import resolved_group
 from diego.bbs.core.lifecycle import Change, Instance, Key, Outcome, Rows, Started
 from diego.bbs.core.retire import ATTEMPTS, Way, way
 from diego.bbs.outside import CallFailed
-from diego.bbs.service.context import Context, frames_answer, log
+from diego.bbs.service.context import Context, log
 from diego.bbs.wire_answers import error_answer, evacuation_answer
 from diego.models import ActualLRP, ActualLRPState, BbsError, ErrorType, Presence
 from diego.runtime.api import Answer, Pending
@@ -41,20 +43,19 @@ class ActualLRPService:
             rows = [table.by_identity[identity] for identity in table.by_domain.of(domain)]
         if domain or cell_id or index is not None:
             rows = [row for row in rows if _fits(row, domain, cell_id, index)]
-        return frames_answer([row.frame for row in rows])
+        return self._context.listed(rows, attrgetter("frame"))
 
     def list_by_process_guids(self, asked: actual_lrp_requests_pb2.ActualLRPsByProcessGuidsRequest) -> Answer:
         """All records of some processes."""
         if not asked.process_guids:
             raise BbsError.invalid_request("process_guids must not be empty")
         table = self._memory.actual
-        return frames_answer(
-            [
-                row.frame
-                for guid in dict.fromkeys(asked.process_guids)
-                for row in table.by_process.get(guid, {}).values()
-            ]
+        found = (
+            row
+            for guid in dict.fromkeys(asked.process_guids)
+            for row in table.by_process.get(guid, {}).values()
         )
+        return self._context.listed(found, attrgetter("frame"))
 
     def groups(self, asked: actual_lrp_requests_pb2.ActualLRPGroupsRequest) -> bytes:
         """The records that fit the filters, in groups: the older form."""
@@ -324,33 +325,34 @@ def _groups_answer(rows: Iterable[ActualLRP]) -> bytes:
 
 
 def _instance(key: actual_lrp_pb2.ActualLRPInstanceKey) -> Instance:
-    return Instance(key.instance_guid, key.cell_id)
+    return Instance(key.instance_guid, intern(key.cell_id))
 
 
 def _started(asked: StartLike, *, old: bool) -> Started:
     """What a cell tells, in our words."""
     key = asked.actual_lrp_key
     instance = _instance(asked.actual_lrp_instance_key)
+    process_guid, domain = intern(key.process_guid), intern(key.domain)
     asked.actual_lrp_net_info.DiscardUnknownFields()
     net_info = asked.actual_lrp_net_info.SerializeToString(deterministic=True)
     routes = _routes(asked, old=old)
-    tags = {} if old else dict(asked.metric_tags) or None
+    tags = {} if old else {intern(name): intern(value) for name, value in asked.metric_tags.items()} or None
     validation.lrp_columns(
-        key.process_guid,
-        key.domain,
+        process_guid,
+        domain,
         *instance,
         asked.availability_zone,
         net_info=net_info,
         texts=(*(routes or ()), *(tags or {}), *(tags or {}).values()),
     )
     return Started(
-        key=Key(key.process_guid, key.index, key.domain),
+        key=Key(process_guid, key.index, domain),
         instance=instance,
         net_info=net_info,
         internal_routes=routes,
         metric_tags=tags,
         routable=asked.Routable if asked.HasField("Routable") else True,
-        availability_zone=asked.availability_zone,
+        availability_zone=intern(asked.availability_zone),
     )
 
 

@@ -1,9 +1,12 @@
 """What all use-cases share."""
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Generic, TypeVar
 
 from diego.bbs.commits import UNAVAILABLE, Committer
 from diego.bbs.core.desired_lrps import RepUpdate, StartRequest, start_request
@@ -21,7 +24,13 @@ BULK_FROM = 256 << 10
 PIECE = 256 << 10
 """Bytes, about, of each piece: what one turn of the loop encrypts and sends."""
 
+TURN_SECONDS = 0.002
+AT_ONCE = 100
+"""Records between two looks at the clock."""
+
 log = get_logger("bbs")
+
+R = TypeVar("R")
 
 
 def _new_epoch() -> str:
@@ -50,6 +59,10 @@ class Context:
     def in_loop(self, function: Callable[[], None]) -> None:
         """Have it called in the loop, soon. From any thread."""
         self.runtime.loop.call_soon_threadsafe(function)
+
+    def listed(self, records: Iterable[R], form: Callable[[R], bytes]) -> Answer:
+        """The list entries of records. What is listed is decided now, also where the answer takes its time."""
+        return _Gathering(self.runtime.loop, iter(list(records)), form).answer()
 
     def from_outside(self, ask: Callable[[], Answer]) -> Answer:
         """An answer for which somebody else must be asked first; `ask` runs in a thread and may wait."""
@@ -132,3 +145,36 @@ def frames_answer(frames: Sequence[bytes]) -> Answer:
 def _pieces(frames: Sequence[bytes], count: int) -> Iterator[bytes]:
     for start in range(0, len(frames), count):
         yield b"".join(frames[start : start + count])
+
+
+class _Gathering(Generic[R]):
+    """A long list on its way: in each turn of the loop the entries that can be had in about two milliseconds.
+
+    Most records have the entry at hand; after a takeover all are made when first asked for.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, records: Iterator[R], form: Callable[[R], bytes]
+    ) -> None:
+        self._loop = loop
+        self._records = records
+        self._form = form
+        self._frames: list[bytes] = []
+        self._pending: Pending | None = None
+
+    def answer(self) -> Answer:
+        self._go_on()
+        if self._pending is None:
+            return frames_answer(self._frames)
+        return self._pending
+
+    def _go_on(self) -> None:
+        end = time.perf_counter() + TURN_SECONDS
+        while some := list(islice(self._records, AT_ONCE)):
+            self._frames += map(self._form, some)
+            if time.perf_counter() >= end:
+                self._pending = self._pending or Pending()
+                self._loop.call_soon(self._go_on)
+                return
+        if self._pending is not None:
+            self._pending.settle(frames_answer(self._frames))

@@ -3,14 +3,16 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from operator import attrgetter
 
 from diego.bbs.commits import UNAVAILABLE
 from diego.bbs.core import desired_lrps, validation
 from diego.bbs.core.layers import downgrade_desired_lrp
 from diego.bbs.core.lifecycle import Change, Key, unclaimed
 from diego.bbs.events import Heard
-from diego.bbs.service.context import Context, frames_answer
+from diego.bbs.service.context import Context
 from diego.models import ActualLRP, BbsError, DesiredLRP, ErrorType
+from diego.models.desired_lrp import wanted_metric_tags
 from diego.models.entries import list_entry
 from diego.runtime.api import Answer, Pending
 from diego.wire import desired_lrp_requests_pb2
@@ -34,9 +36,7 @@ class DesiredLRPService:
     def list(self, asked: desired_lrp_requests_pb2.DesiredLRPsRequest, *, layers: bool = True) -> Answer:
         """Whole records that fit all filters. Without `layers` in the form for clients that do not know them."""
         lrps = self._fitting(asked.domain, asked.process_guids, asked.app_guids)
-        if layers:
-            return frames_answer([lrp.served for lrp in lrps])
-        return frames_answer([self._downgraded(lrp) for lrp in lrps])
+        return self._context.listed(lrps, attrgetter("served") if layers else self._downgraded)
 
     def get(
         self, asked: desired_lrp_requests_pb2.DesiredLRPByProcessGuidRequest, *, layers: bool = True
@@ -45,13 +45,14 @@ class DesiredLRPService:
         return lrp.served if layers else self._downgraded(lrp)
 
     def scheduling_infos(self, asked: desired_lrp_requests_pb2.DesiredLRPsRequest) -> Answer:
-        return frames_answer([lrp.scheduling for lrp in self._fitting(asked.domain, asked.process_guids, ())])
+        lrps = self._fitting(asked.domain, asked.process_guids, ())
+        return self._context.listed(lrps, attrgetter("scheduling"))
 
     def scheduling_info(self, asked: desired_lrp_requests_pb2.DesiredLRPByProcessGuidRequest) -> bytes:
         return self._found(asked.process_guid).scheduling
 
     def routing_infos(self, asked: desired_lrp_requests_pb2.DesiredLRPsRequest) -> Answer:
-        return frames_answer([lrp.routing for lrp in self._fitting("", asked.process_guids, ())])
+        return self._context.listed(self._fitting("", asked.process_guids, ()), attrgetter("routing"))
 
     # ---- who wants
 
@@ -60,11 +61,14 @@ class DesiredLRPService:
         if not asked.HasField("desired_lrp"):
             raise BbsError.invalid_request(validation.field("desired_lrp"))
         message = asked.desired_lrp
-        validation.refuse(validation.desired_lrp(message) + _too_many(message.instances))
+        tags = wanted_metric_tags(message.metric_tags)
+        validation.refuse(validation.desired_lrp(message, tags) + _too_many(message.instances))
         guid = message.process_guid
         if self._memory.newest_desired(guid) is not None or guid in self._memory.unreadable_desired:
             raise BbsError.exists()
-        lrp = desired_lrps.create(message, now=self._context.now(), epoch=self._context.epoch())
+        lrp = desired_lrps.create(
+            message, now=self._context.now(), epoch=self._context.epoch(), metric_tags=tags
+        )
         return self._write(
             lrp,
             desired_lrps.missing(self._memory.newest_rows_of(guid), lrp.instances),

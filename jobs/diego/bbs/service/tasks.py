@@ -1,12 +1,13 @@
 """Use-cases of tasks: from the wish to the result, and telling it to whoever waits."""
 
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 
 from diego.bbs.commits import Transaction
 from diego.bbs.core import tasks, validation
 from diego.bbs.core.layers import downgrade_task
 from diego.bbs.outside import CallFailed
-from diego.bbs.service.context import Context, frames_answer, log
+from diego.bbs.service.context import Context, log
 from diego.bbs.wire_answers import start_task_answer
 from diego.models import BbsError, ErrorType, Task, TaskState
 from diego.models.entries import list_entry
@@ -37,9 +38,7 @@ class TaskService:
             guids = table.by_domain.of(asked.domain)
         tasks = (table.by_guid[guid] for guid in guids if guid not in table.unreadable)
         fitting = [task for task in tasks if _fits(task, asked.domain, asked.cell_id)]
-        if layers:
-            return frames_answer([task.frame for task in fitting])
-        return frames_answer([_downgraded(task) for task in fitting])
+        return self._context.listed(fitting, attrgetter("frame") if layers else _downgraded)
 
     def get(self, asked: task_requests_pb2.TaskByGuidRequest, *, layers: bool = True) -> bytes:
         validation.refuse([] if asked.task_guid else [validation.field("task_guid")])

@@ -7,6 +7,7 @@ columns. JSON columns hold what the original writes: compact, names in order.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
+from sys import intern
 from typing import Any
 
 import orjson
@@ -16,7 +17,13 @@ from diego.bbs.store import UnreadableDesired
 from diego.bbs.store.encryption import Encryption, Undecodable
 from diego.models import ActualLRP, ActualLRPState, DesiredLRP, ModificationTag, Presence, Task, TaskState
 from diego.models.actual_lrp import Identity
-from diego.models.desired_lrp import MetricTag, part_drivers
+from diego.models.desired_lrp import (
+    DesiredParts,
+    MetricTag,
+    internal_routes,
+    part_drivers,
+    wanted_metric_tags,
+)
 from diego.wire import (
     actual_lrp_pb2,
     desired_lrp_pb2,
@@ -58,8 +65,6 @@ _PLAIN = tuple(each.name for each in _IN_BOTH if not each.is_repeated and not ea
 _LISTS = tuple(each.name for each in _IN_BOTH if each.is_repeated)
 _PARTS = tuple(each.name for each in _IN_BOTH if each.has_presence)
 
-_NAMES = frozenset(each.name for each in _IN_BOTH)
-
 _plain = attrgetter(*_PLAIN)
 _decoder = json.JSONDecoder()
 
@@ -97,19 +102,23 @@ def _run_info(parts: Any, created_at: int) -> bytes:
     key = desired_lrp_pb2.DesiredLRPKey(
         process_guid=parts.process_guid, domain=parts.domain, log_guid=parts.log_guid
     )
-    info = RunInfoParts(
-        desired_lrp_key=key.SerializeToString(),
-        created_at=created_at,
-        **dict(zip(_PLAIN, _plain(parts), strict=True)),
-    )
-    for name in _PARTS:
-        if parts.HasField(name):
-            setattr(info, name, getattr(parts, name))
-    for name in _LISTS:
-        if some := getattr(parts, name):
-            getattr(info, name).extend(some)
+    info = RunInfoParts(desired_lrp_key=key.SerializeToString(), created_at=created_at)
+    _hand_over(parts, info)
     encoded: bytes = info.SerializeToString()
     return encoded
+
+
+def _hand_over(source: Any, target: Any) -> None:
+    """Copy what the run info holds for the desired LRP from the one to the other, in either direction."""
+    for name, value in zip(_PLAIN, _plain(source), strict=True):
+        if value:
+            setattr(target, name, value)
+    for name in _PARTS:
+        if source.HasField(name):
+            setattr(target, name, getattr(source, name))
+    for name in _LISTS:
+        if some := getattr(source, name):
+            getattr(target, name).extend(some)
 
 
 def desired_record(columns: Sequence[Any], encryption: Encryption) -> DesiredLRP | UnreadableDesired:
@@ -124,7 +133,17 @@ def desired_record(columns: Sequence[Any], encryption: Encryption) -> DesiredLRP
         return UnreadableDesired(process_guid, domain, deletable=True)
     run_info.DiscardUnknownFields()
     try:
-        message = desired_lrp_pb2.DesiredLRP(
+        by_router = routes_of(encryption.decrypt(routes).decode())
+        told = desired_lrp_pb2.ProtoRoutes(routes=by_router).SerializeToString(deterministic=True)
+        tags = desired_lrp_pb2.DesiredLRP()
+        if metric_tags:
+            wanted = read_wanted_tags(encryption.decrypt(metric_tags), tags.metric_tags)
+        else:
+            tags.metric_tags.MergeFrom(run_info.metric_tags)
+            wanted = wanted_metric_tags(run_info.metric_tags)
+        tag = ModificationTag(epoch, index or 0)
+        info = RunInfoParts.FromString(run_info.SerializeToString(deterministic=True))
+        parts = DesiredParts(
             process_guid=process_guid,
             domain=domain,
             log_guid=log_guid,
@@ -134,19 +153,30 @@ def desired_record(columns: Sequence[Any], encryption: Encryption) -> DesiredLRP
             disk_mb=disk_mb,
             root_fs=rootfs,
             max_pids=max_pids or 0,
-            update_strategy=desired_lrp_pb2.DesiredLRP.UpdateStrategy.ValueType(strategy or 0),
+            update_strategy=strategy or 0,
             PlacementTags=orjson.loads(placement_tags or "null") or (),
-            modification_tag=modification_tag_pb2.ModificationTag(epoch=epoch, index=index or 0),
-            **{field.name: value for field, value in run_info.ListFields() if field.name in _NAMES},
+            modification_tag=modification_tag_pb2.ModificationTag(
+                epoch=tag.epoch, index=tag.index
+            ).SerializeToString(),
+            routes=told,
+            metric_tags=DesiredParts.FromString(tags.SerializeToString(deterministic=True)).metric_tags,
         )
-        message.routes.routes.update(routes_of(encryption.decrypt(routes).decode()))
-        if metric_tags:
-            read_wanted_tags(encryption.decrypt(metric_tags), message.metric_tags)
-        else:
-            message.metric_tags.MergeFrom(run_info.metric_tags)
+        _hand_over(info, parts)
     except (Undecodable, ValueError, TypeError, AttributeError):
         return UnreadableDesired(process_guid, domain, deletable=False)
-    return DesiredLRP.of(message, run_info.created_at)
+    return DesiredLRP.stored(
+        parts.SerializeToString(),
+        info.created_at,
+        process_guid=process_guid,
+        domain=domain,
+        instances=instances,
+        tag=tag,
+        metrics_guid=info.metrics_guid,
+        internal_routes=internal_routes(by_router),
+        metric_tags=wanted,
+        update_strategy=parts.update_strategy,
+        layered=bool(info.image_layers),
+    )
 
 
 def actual_columns(lrp: ActualLRP, encryption: Encryption) -> tuple[Any, ...]:
@@ -183,18 +213,18 @@ def actual_record(columns: Sequence[Any], encryption: Encryption) -> ActualLRP |
     identity = (process_guid, index, Presence(presence))
     try:
         return ActualLRP(
-            process_guid=process_guid,
+            process_guid=intern(process_guid),
             index=index,
-            domain=domain,
+            domain=intern(domain),
             presence=identity[2],
             state=ActualLRPState(state),
             instance_guid=instance_guid,
-            cell_id=cell_id,
+            cell_id=intern(cell_id),
             net_info=_net_info(_message(net_info, encryption)),
             internal_routes=_hostnames(internal_routes, encryption),
             metric_tags=_tags(metric_tags, encryption),
             routable=bool(routable),
-            availability_zone=zone,
+            availability_zone=intern(zone),
             crash_count=crash_count,
             crash_reason=crash_reason,
             placement_error=placement_error,
@@ -295,18 +325,25 @@ def wanted_tags_json(tags: Iterable[MetricTag]) -> bytes:
     return _json(told)
 
 
-def read_wanted_tags(content: bytes, into: Any) -> None:
-    """The inverse of `wanted_tags_json`, into a message's map.
+def read_wanted_tags(content: bytes, into: Any) -> tuple[MetricTag, ...]:
+    """The inverse of `wanted_tags_json`, also into a message's map.
 
     Raises:
         ValueError, TypeError, AttributeError: something else.
     """
-    values = metric_tags_pb2.MetricTagValue.DynamicValue
+    numbers = metric_tags_pb2.MetricTagValue.DynamicValue
+    wanted: list[MetricTag] = []
     for name, value in (orjson.loads(content) or {}).items():
+        static, dynamic = value.get("static", ""), value.get("dynamic", 0)
+        number = numbers.Value(dynamic) if isinstance(dynamic, str) else dynamic
         tag = into[name]
-        tag.static = value.get("static", "")
-        dynamic = value.get("dynamic", 0)
-        tag.dynamic = values.Value(dynamic) if isinstance(dynamic, str) else dynamic
+        if static:
+            tag.static = static
+        if number:
+            tag.dynamic = number
+        wanted.append((intern(name), intern(static), number))
+    wanted.sort()
+    return tuple(wanted)
 
 
 def _message(text: str, encryption: Encryption) -> bytes:
@@ -329,7 +366,7 @@ def _hostnames(text: str | None, encryption: Encryption) -> tuple[str, ...] | No
 
 def _tags(text: str | None, encryption: Encryption) -> dict[str, str] | None:
     tags = orjson.loads(encryption.decrypt(text)) if text else None
-    return None if tags is None else {str(name): str(value) for name, value in tags.items()}
+    return None if tags is None else {intern(str(name)): intern(str(value)) for name, value in tags.items()}
 
 
 def _definition(text: str, encryption: Encryption) -> bytes | None:

@@ -435,10 +435,9 @@ def _exchanges(statements: Sequence[bytes]) -> Iterator[list[bytes]]:
     yield some
 
 
-def _read(connection: Connection, table: Table) -> Iterator[list[Any]]:
+def _read(connection: Connection, table: Table) -> Iterator[Any]:
     """A table's rows. Each comes as one JSON list, which is read three times as fast as its columns would be."""
-    for (text,) in connection.stream(table.select):
-        yield orjson.loads(text)
+    yield from map(orjson.loads, connection.stream_texts(table.select))
 
 
 def _see_everything(connection: Connection) -> None:
