@@ -206,7 +206,7 @@ class Connection(_Base):
                 yield row
 
     def stream_texts(self, query: str) -> Iterator[bytes]:
-        """The only column of each row, encoded, as the rows come; the connection must be discarded afterwards.
+        """The only column of each row, encoded, as the rows come. Read them all, or discard the connection.
 
         A fifth of the time of `stream`: a row is two reads, and nothing is made of it but its bytes.
         """
@@ -227,6 +227,7 @@ class Connection(_Base):
                 elif kind == LENGTH_OF_THREE and length < MAX_PACKET_LEN:
                     yield packet[4:]
                 elif kind == END_OF_ROWS and length < END_BYTES:
+                    self._result = None  # else the driver reads on before the next statement
                     return
                 else:
                     MysqlPacket(packet, self.encoding).check_error()
