@@ -2,10 +2,10 @@
 
 LAB ?= dev
 TOPOLOGY ?= single
-export LAB TOPOLOGY
+export LAB TOPOLOGY EXPERIMENT SEED ROUNDS
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint bench venv release clean-cache
+.PHONY: help up down test lint bench chaos upgrade test-upgrade venv release clean-cache
 
 help:  ## what there is
 	@echo "make TARGET [LAB=name] [TOPOLOGY=name of inventory/lab/NAME.ini]"
@@ -23,8 +23,17 @@ test:  ## lint, and every test there is, with a lab of its own
 lint: venv  ## what CI lints
 	@scripts/lint
 
+chaos: venv  ## faults on purpose under load, judged from outside [EXPERIMENT=n SEED=n ROUNDS=n]
+	@scripts/chaos
+
 bench: venv  ## measure, and print what was measured
 	@scripts/bench
+
+upgrade: venv  ## upgrade a lab of five hosts under load, from an earlier release, and say whether anybody noticed
+	@scripts/upgrade
+
+test-upgrade: venv  ## what stops an upgrade, on the same kind of lab: failing canary, lost host, killed controller
+	@scripts/upgrade --faults
 
 venv:  ## the project's Python environment in .venv
 	@scripts/venv

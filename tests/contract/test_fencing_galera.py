@@ -26,7 +26,7 @@ from support.galera import Galera
 
 pytestmark = [pytest.mark.database, pytest.mark.timeout(240)]
 
-TTL = 6.0
+TTL = 8.0
 
 
 @pytest.fixture(scope="module")

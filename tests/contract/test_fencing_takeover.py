@@ -13,7 +13,7 @@ from support.mariadb import Database
 
 pytestmark = [pytest.mark.database, pytest.mark.timeout(180)]
 
-TTL = 6.0
+TTL = 8.0
 
 
 @pytest.fixture

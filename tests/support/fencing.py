@@ -6,6 +6,7 @@ answer that is neither a success nor an error that may be tried again.
 """
 
 import http.client
+import itertools
 import signal
 import threading
 import time
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from diego.wire import actual_lrp_requests_pb2, desired_lrp_requests_pb2
 from support import bbs as real_bbs
@@ -85,6 +87,11 @@ class Site:
         else:
             self.acknowledged.append(guid)
         return not told
+
+    def write(self, bbs: BbsProcess, guid: str, seconds: float = 30.0) -> None:
+        """Have one BBS take a write, asking again, under another name, while it answers that one may."""
+        tries = itertools.count()
+        until(lambda: self.desire(bbs, f"{guid}-{next(tries)}"), seconds=seconds, pause=0.1)
 
     def desire_patiently(self, guid: str, seconds: float = 30.0) -> None:
         """As a client does that knows all addresses: until one of them takes it."""
@@ -198,7 +205,7 @@ def sleep_in_a_write(site: Site, point: Point, *, late: bool, ttl: float, asleep
     `late`: what was on its way to the database arrives only then. `asleep`: sleep at least so long.
     """
     first, second = site.bbses
-    assert site.desire(first, "before")
+    site.write(first, "before")
     hold = site.proxies[0].hold(point.which, answer=point.answer)
     worker = first.workers
     caller = Caller(site, first, "in-between")
@@ -209,7 +216,7 @@ def sleep_in_a_write(site: Site, point: Point, *, late: bool, ttl: float, asleep
         hold.release()
 
     second.wait_until_active(ttl + 25)
-    assert site.desire(second, "while-it-slept")
+    site.write(second, "while-it-slept")
     time.sleep(max(0.0, began + asleep - time.monotonic()))
     go_on(first)
     hold.release()
@@ -217,7 +224,7 @@ def sleep_in_a_write(site: Site, point: Point, *, late: bool, ttl: float, asleep
     caller.wait()
     assert not site.desire(first, "too-late")
     has_ended(first, worker, RENEWAL)
-    assert site.desire(second, "afterwards")
+    site.write(second, "afterwards")
     assert site.verdict() == []
     assert "in-between" not in site.acknowledged or "in-between" in site.stored()
 
@@ -225,7 +232,7 @@ def sleep_in_a_write(site: Site, point: Point, *, late: bool, ttl: float, asleep
 def sleep_in_a_takeover(site: Site, point: Point, *, ttl: float, asleep: float = 0.0) -> None:
     """The second falls asleep in a takeover, the first is back and takes over instead, the second wakes up."""
     first, second = site.bbses
-    assert site.desire(first, "before")
+    site.write(first, "before")
     hold = site.proxies[1].hold(point.which, answer=point.answer)
     first.kill()
     hold.wait(ttl + 25)
@@ -235,13 +242,13 @@ def sleep_in_a_takeover(site: Site, point: Point, *, ttl: float, asleep: float =
 
     first.start(wait=False)
     first.wait_until_active(ttl + 35)
-    assert site.desire(first, "while-it-slept")
+    site.write(first, "while-it-slept")
     time.sleep(max(0.0, began + asleep - time.monotonic()))
     go_on(second)
     hold.release()
 
     has_ended(second, worker, RENEWAL)
-    assert site.desire(first, "afterwards")
+    site.write(first, "afterwards")
     assert site.verdict() == []
     assert site.answering() == [first]
     first.kill()
@@ -258,7 +265,7 @@ def site(
     locket_databases: Sequence[Database],
     ttl: float,
     outside: Database | None = None,
-    start: bool = True,
+    locket_config: dict[str, Any] | None = None,
 ) -> Iterator[Site]:
     """As many BBSes as databases, all of one schema, and as many lockets as theirs; the first BBS is active.
 
@@ -267,7 +274,9 @@ def site(
     with ExitStack() as stack:
         auctioneer = stack.enter_context(real_bbs.stand_ins("auctioneer"))
         lockets = [
-            stack.enter_context(real_locket.running(directory / f"locket-{number}", database, pki))
+            stack.enter_context(
+                real_locket.running(directory / f"locket-{number}", database, pki, **(locket_config or {}))
+            )
             for number, database in enumerate(locket_databases)
         ]
         proxies, bbses = [], []
@@ -286,11 +295,10 @@ def site(
             bbses.append(bbs)
             stack.callback(bbs.stop)
         made = Site(bbses, proxies, lockets, outside or databases[0])
-        if start:
-            bbses[0].start()
-            for bbs in bbses[1:]:
-                bbs.start(wait=False)
-            until(lambda: all(bbs.workers for bbs in bbses), seconds=20)
+        bbses[0].start()
+        for bbs in bbses[1:]:
+            bbs.start(wait=False)
+        until(lambda: all(bbs.workers for bbs in bbses), seconds=20)
         try:
             yield made
         finally:
