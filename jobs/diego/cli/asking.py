@@ -1,23 +1,24 @@
 """Quick questions: one GET each over mutual TLS, answered in JSON.
 
-Made of the standard library alone, because `diego status`, `explain` and `history` must be there within a fifth of a
-second, and the clients of the jobs take longer to load. What these calls lack is what a command line does not need:
-connections that are kept, and addresses that are remembered.
+Made of sockets alone, because `diego status`, `explain` and `history` must be there within a fifth of a second, and
+every client of HTTP takes a good part of that to load. What these calls lack is what a command line does not need:
+connections that are kept, and addresses that are remembered. They speak HTTP/1.0, in which an answer comes in one
+piece and ends with the connection.
 """
 
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 CONNECT_SECONDS = 2.0
 """For each address of a name: a standby refuses at once, a host that is gone does not answer at all."""
 BODY_LIMIT = 256 << 20
-TOLD_LIMIT = 500
+PIECE = 1 << 16
 
 K = TypeVar("K", bound=Hashable)
 
@@ -44,32 +45,61 @@ class Asker:
         Raises:
             NotAnswered: no address of the name answers in time, or not with JSON and an accepted status.
         """
-        parts = urlsplit(base_url)
-        connection = self._connection(parts.scheme, parts.hostname or "", parts.port)
         try:
-            connection.connect()
-            connection.sock.settimeout(self.timeout)
-            connection.request("GET", parts.path.rstrip("/") + path, headers={"Connection": "close"})
-            answer = connection.getresponse()
-            body = answer.read(BODY_LIMIT)
-        except (OSError, HTTPException, ValueError) as error:
+            status, body = self._get(base_url, path)
+        except (OSError, ValueError) as error:
             raise NotAnswered(f"{base_url}: {str(error) or type(error).__name__}") from error
-        finally:
-            connection.close()
-        if answer.status not in accept:
-            plain = (answer.headers.get("Content-Type") or "").startswith("text/plain")
-            told = body[:TOLD_LIMIT].decode(errors="replace").strip() if plain else ""
-            raise NotAnswered(f"{base_url} answers {answer.status} to {path}", answer.status, told)
+        if status not in accept:
+            raise NotAnswered(f"{base_url} answers {status} to {path}", status)
         try:
             return json.loads(body)
         except ValueError as error:
-            raise NotAnswered(f"{base_url} does not answer with JSON to {path}", answer.status) from error
+            raise NotAnswered(f"{base_url} does not answer with JSON to {path}", status) from error
 
-    def _connection(self, scheme: str, host: str, port: int | None) -> HTTPConnection:
-        seconds = min(CONNECT_SECONDS, self.timeout)
-        if scheme == "http":
-            return HTTPConnection(host, port or 80, timeout=seconds)
-        return HTTPSConnection(host, port or 443, timeout=seconds, context=self.tls)
+    def _get(self, base_url: str, path: str) -> tuple[int, bytes]:
+        """The status and the body. Raises OSError and ValueError."""
+        parts = urlsplit(base_url)
+        host, secure = parts.hostname or "", parts.scheme != "http"
+        port = parts.port or (443 if secure else 80)
+        plain = socket.create_connection((host, port), min(CONNECT_SECONDS, self.timeout))
+        with plain, self.tls.wrap_socket(plain, server_hostname=host) if secure else plain as connection:
+            connection.settimeout(self.timeout)
+            target = f"{parts.path.rstrip('/')}{path}"
+            connection.sendall(f"GET {target} HTTP/1.0\r\nHost: {parts.netloc}\r\n\r\n".encode("ascii"))
+            return _answer(connection)
+
+
+def _answer(connection: socket.socket) -> tuple[int, bytes]:
+    """Read until the end of the connection, or as much as the head says that there is.
+
+    Raises:
+        ValueError: it is no answer of HTTP, too long, or less than its head says.
+    """
+    read, length, body_at = bytearray(), -1, -1
+    while length < 0 or len(read) < body_at + length:
+        piece = connection.recv(PIECE)
+        if not piece:
+            break
+        read += piece
+        if len(read) > BODY_LIMIT:
+            raise ValueError(f"an answer of more than {BODY_LIMIT} bytes")
+        if body_at < 0 and (end := read.find(b"\r\n\r\n")) >= 0:
+            body_at, length = end + 4, _length(bytes(read[:end]))
+    first = bytes(read[:12]).split(b" ")
+    if body_at < 0 or len(first) < 2 or not first[0].startswith(b"HTTP/1."):
+        raise ValueError("the answer is not HTTP")
+    if len(read) < body_at + length:
+        raise ValueError("the answer broke off")
+    return int(first[1]), bytes(read[body_at:])
+
+
+def _length(head: bytes) -> int:
+    """What the head says of the body's length; -1 when it says nothing, and the body ends with the connection."""
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"content-length":
+            return int(value)
+    return -1
 
 
 def caller(cert_file: str, key_file: str, ca_file: str, *, verify: bool = True) -> ssl.SSLContext:

@@ -1,6 +1,5 @@
 """The entry of `diego`: common options, the list of commands, and how failures become a line and a status."""
 
-import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -27,9 +26,11 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        near = difflib.get_close_matches(args[0], ENTRIES, 1) if args and args[0] not in ENTRIES else []
-        if near and not args[0].startswith("-"):
-            ctx.fail(f"there is no command {args[0]}; is it {near[0]}?")
+        if args and args[0] not in ENTRIES and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], ENTRIES, 1)
+            ctx.fail(f"there is no command {args[0]}{f'; is it {near[0]}?' if near else ''}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (click's form)

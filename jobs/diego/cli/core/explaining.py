@@ -3,9 +3,9 @@
 The first line of an explanation is the answer in a sentence; the lines below are what it rests on.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from diego.cli.core.screen import restart
@@ -319,7 +319,7 @@ def _some(names: Sequence[str], count: int) -> str:
 
 
 def _time(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC).astimezone():%H:%M:%S}"
+    return time.strftime("%H:%M:%S", time.localtime(at))
 
 
 def _ago(decision: Json, now: int) -> str:
