@@ -5,7 +5,7 @@ TOPOLOGY ?= single
 export LAB TOPOLOGY EXPERIMENT SEED ROUNDS
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint bench chaos upgrade test-upgrade venv release clean-cache
+.PHONY: help up down test lint bench chaos upgrade test-small test-upgrade venv release clean-cache
 
 help:  ## what there is
 	@echo "make TARGET [LAB=name] [TOPOLOGY=name of inventory/lab/NAME.ini]"
@@ -19,6 +19,9 @@ down:  ## take the lab down and leave nothing of it
 
 test:  ## lint, and every test there is, with a lab of its own
 	@scripts/test
+
+test-small: venv  ## the tests of a lab of five hosts, with one of its own
+	@scripts/test-small
 
 lint: venv  ## what CI lints
 	@scripts/lint

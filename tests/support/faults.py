@@ -4,6 +4,7 @@ Each fault comes in two forms: as a command, and as a context in which it holds.
 whatever happened within.
 """
 
+import json
 import shlex
 import socket
 import time
@@ -11,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from diego.bosh_dns.config import SERVER_NAME
+from diego.runtime.http import ConnectionFailed, HttpClient
+from diego.runtime.tls import client_context
 from support.lab import Lab
 from support.observe import eventually
 
@@ -40,16 +44,23 @@ class Faults:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
+        self._off: set[str] = set()
+        self._paused: set[str] = set()
+        self._stopped: dict[str, set[str]] = {}
+        self._health: dict[str, HttpClient] = {}
 
     # hosts
 
     def power_off(self, host: str) -> None:
         """Every process of the host is gone at once and its peers hear nothing more; its disk stays."""
+        self._off.add(host)
         self._lab("power-off", host)
 
     def power_on(self, host: str) -> None:
         """Returns when the host's sshd answers; its jobs come up meanwhile."""
         self._lab("power-on", host)
+        self._off.discard(host)
+        self._paused.discard(host)
 
     @contextmanager
     def powered_off(self, host: str) -> Iterator[None]:
@@ -78,11 +89,13 @@ class Faults:
 
     def pause(self, host: str) -> None:
         """All processes of the host stop where they are, containers' too; its kernel still accepts connections."""
+        self._paused.add(host)
         self._lab("pause", host)
 
     def resume(self, host: str) -> None:
         """They go on as if nothing had been."""
         self._lab("resume", host)
+        self._paused.discard(host)
 
     @contextmanager
     def paused(self, host: str) -> Iterator[None]:
@@ -111,10 +124,12 @@ class Faults:
 
     def stop(self, host: str, *programs: str) -> None:
         """By supervisor: they stay down until `start`."""
+        self._stopped.setdefault(host, set()).update(programs)
         self._supervisor(host, "stop", *programs)
 
     def start(self, host: str, *programs: str) -> None:
         self._supervisor(host, "start", *programs)
+        self._stopped.get(host, set()).difference_update(programs)
 
     @contextmanager
     def stopped(self, host: str, *programs: str) -> Iterator[None]:
@@ -173,37 +188,41 @@ class Faults:
         group, _, index = instance.rpartition("-")
         return self.lab.groups[group][int(index)]
 
-    def all_run(self) -> bool:
-        """Whether every program of every host runs."""
-        for host in self.lab.hosts:
-            states = self.programs(host)
-            if not states or set(states.values()) != {"RUNNING"}:
-                return False
-        return True
+    def well(self, host: str) -> bool:
+        """Whether the host says that every program of it runs and is healthy; it looks each five seconds."""
+        try:
+            answer = self._health_of(host).request("GET", "/health")
+        except ConnectionFailed:
+            return False
+        return answer.status == 200 and json.loads(answer.body)["state"] == "running"
+
+    def all_well(self) -> bool:
+        """Whether every host is well."""
+        return all(self.well(host) for host in self.lab.hosts)
 
     def undo(self) -> None:
-        """Whatever still holds of the faults of hosts: no cut, no pause, every host has power, every program runs."""
+        """End whatever still holds of what this object did: no cut, no pause, no host without power or program."""
         self.heal()
-        shown = self.lab.lab("status").stdout
-        for host in self.lab.hosts:
-            off = any(
-                line.split()[0] == host and line.endswith(" off")
-                for line in shown.splitlines()
-                if line.split()
+        for host in list(self._off):
+            self.power_on(host)
+        for host in list(self._paused):
+            self.resume(host)
+        for host, programs in self._stopped.items():
+            if programs:
+                eventually(
+                    partial(self.programs, host), within=ANSWERS_WITHIN, what=f"supervisor on {host} answers"
+                )
+                self.start(host, *programs)
+
+    def _health_of(self, host: str) -> HttpClient:
+        if host not in self._health:
+            certs = self.lab.directory / "certs"
+            tls = client_context(
+                certs / "dns_health_client.crt", certs / "dns_health_client.key", certs / "dns_ca.crt"
             )
-            if off:
-                self.power_on(host)
-            else:
-                self.resume(host)
-        for host in self.lab.hosts:
-            eventually(
-                partial(self.programs, host), within=ANSWERS_WITHIN, what=f"supervisor on {host} answers"
-            )
-            down = [
-                name for name, state in self.programs(host).items() if state in {"STOPPED", "EXITED", "FATAL"}
-            ]
-            if down:
-                self.start(host, *down)
+            url = f"https://{self.lab.address(host)}:8853"
+            self._health[host] = HttpClient(url, tls=tls, timeout=3.0, server_name=SERVER_NAME)
+        return self._health[host]
 
     def _lab(self, command: str, *words: str) -> None:
         done = self.lab.lab(command, *words)
