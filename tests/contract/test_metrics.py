@@ -69,9 +69,7 @@ class Jobs:
     def number(self, job: str, name: str, /, **labels: str) -> float | None:
         """One number, or None while it is not there."""
         samples = self.families(job)[name].samples
-        return next(
-            (one.value for one in samples if one.labels == labels and not one.name.endswith("_created")), None
-        )
+        return next((one.value for one in samples if one.labels == labels), None)
 
     def run_once(self) -> None:
         """Wait for a convergence that begins from now on."""
