@@ -1,5 +1,7 @@
+from pathlib import Path
+
 import pytest
-from lab.cgroups import Cgroups
+from lab.cgroups import Cgroups, Hierarchy
 from lab.identity import Lab, LabError
 
 ONE_BY_ONE = "\n".join(
@@ -49,3 +51,24 @@ def test_a_machine_without_cgroups_is_told_what_is_missing() -> None:
 
 def test_a_host_is_joined_before_anything_else_runs() -> None:
     assert Cgroups.of_machine(UNIFIED).joining(HOST).endswith("diego-0/cgroup.procs &&")
+
+
+def test_a_paused_host_is_frozen_by_the_one_tree_that_can(tmp_path: Path) -> None:
+    cgroups = Cgroups([Hierarchy(tmp_path / "cpu", ("cpu",)), Hierarchy(tmp_path / "freezer", ("freezer",))])
+    groups = [tmp_path / "cpu/host", tmp_path / "freezer/host"]
+    for group in groups:
+        group.mkdir(parents=True)
+    (groups[1] / "freezer.state").write_text("THAWED\n")
+
+    cgroups.freeze(groups, frozen=True)
+    assert (groups[1] / "freezer.state").read_text() == "FROZEN"
+    cgroups.wake(groups)
+
+    assert (groups[1] / "freezer.state").read_text() == "THAWED"
+
+
+def test_a_host_without_power_cannot_be_paused(tmp_path: Path) -> None:
+    cgroups = Cgroups([Hierarchy(tmp_path, ("freezer",))])
+
+    with pytest.raises(LabError, match=r"freezer\.state"):
+        cgroups.freeze([tmp_path / "gone"], frozen=True)
