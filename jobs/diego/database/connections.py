@@ -227,7 +227,9 @@ class Connection(_Base):
                 elif kind == LENGTH_OF_THREE and length < MAX_PACKET_LEN:
                     yield packet[4:]
                 elif kind == END_OF_ROWS and length < END_BYTES:
-                    self._result = None  # else the driver reads on before the next statement
+                    if self._result is not None:  # else the driver reads on, at the next statement or its end
+                        self._result.unbuffered_active = False
+                        self._result = None
                     return
                 else:
                     MysqlPacket(packet, self.encoding).check_error()
