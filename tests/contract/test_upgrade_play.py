@@ -47,9 +47,9 @@ class Site:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         place = self.place
-        (place / "strategy_plugins").exists() or (place / "strategy_plugins").symlink_to(
-            CHECKOUT / "playbooks/strategy_plugins"
-        )
+        plugins = place / "strategy_plugins"
+        if not plugins.exists():
+            plugins.symlink_to(CHECKOUT / "playbooks/strategy_plugins")
         due = "{{{{ {{instance_group: [] if ('{place}/done-' ~ inventory_hostname) is exists else ['is new']}} }}}}"
         everybody = {
             "ansible_connection": "local",
