@@ -21,6 +21,7 @@ from chaos.history import History
 from chaos.load import APPS, CHANGE_EVERY, SINGLE_APPS, TASK_EVERY, Load
 from chaos.site import CELLS, Control, control
 from diego.models import BbsError
+from diego.runtime import logs
 from support.worker import until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -94,6 +95,7 @@ def main() -> int:
     arguments.add_argument("--rounds", type=int, default=ROUNDS)
     arguments.add_argument("--anew", action="store_true", help="forget what an earlier run has done")
     words = arguments.parse_args()
+    logs.set_level("fatal")  # the cells' words are in the history
     PLACE.mkdir(parents=True, exist_ok=True)
     state_path = PLACE / f"{words.seed}.json"
     state: dict[str, dict[str, object]] = {}

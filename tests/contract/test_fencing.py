@@ -5,6 +5,7 @@ another one takes over; then the first goes on where it was. The lock lives eigh
 deployed fifteen and a minute's sleep is `make chaos`.
 """
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,3 +108,17 @@ def test_a_commit_on_its_way_for_longer_than_an_operation_may_take_is_settled(pa
 
     assert pair.verdict() == []
     assert ("in-between" in pair.acknowledged) <= ("in-between" in pair.stored())
+
+
+def test_an_active_one_without_file_handles_begins_anew(pair: Site) -> None:
+    """It would keep its lock and answer nobody (reliability.md experiment 4)."""
+    first, _ = pair.bbses
+    pair.write(first, "before")
+    (worker,) = first.workers
+    used = len(list(Path(f"/proc/{worker}/fd").iterdir()))
+
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (used, used))
+
+    until(lambda: first.workers != [worker], seconds=30)
+    pair.desire_patiently("afterwards")
+    assert pair.verdict() == []

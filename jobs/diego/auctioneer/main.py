@@ -12,7 +12,7 @@ from diego.auctioneer.runner import Runner
 from diego.auctioneer.views import auction_api
 from diego.bbs.client import BbsClient
 from diego.locket.client import LocketClient, LockHolder
-from diego.runtime import metrics, tls
+from diego.runtime import handles, metrics, tls
 from diego.runtime.api import Api
 from diego.runtime.debug import debug_api
 from diego.runtime.job import Job
@@ -76,6 +76,7 @@ def compose(config: AuctioneerConfig, runtime: Runtime) -> list[Api]:
     runtime.on_stop(holder.release)
     runtime.on_stop(reports.close)
     runtime.on_stop(lambda: asyncio.run_coroutine_threadsafe(cells.close(), runtime.loop).result(1.0))
+    handles.watch(runtime)
     return [debug_api("auctioneer")]
 
 

@@ -32,7 +32,7 @@ from diego.bbs.views import bbs_api
 from diego.database.health import DatabaseHealth
 from diego.database.measures import measure_database
 from diego.locket.client import LocketClient, LockHolder
-from diego.runtime import loops, tls
+from diego.runtime import handles, loops, tls
 from diego.runtime.access_log import AccessLog
 from diego.runtime.api import Api
 from diego.runtime.debug import debug_api, health_api
@@ -171,6 +171,7 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
     loops.every(
         runtime, "request-period", config.report_interval, lambda: runtime.call_in_loop(requests.turn)
     )
+    handles.watch(runtime)
     return [health_api(), debug_api("bbs")]
 
 
