@@ -162,6 +162,7 @@ class TestConvergence:
 
             bbs.convergence.run_once()
             first = bbs.convergence.findings.lrps
+            bbs.pass_time(31 * SECOND)  # by now both are auctioned again, but neither is missing
             bbs.convergence.run_once()
             second = bbs.convergence.findings.lrps
 
