@@ -129,6 +129,19 @@ def _may_have_been_received(error: Exception) -> bool:
     return not isinstance(error, NewConnectionError | ConnectTimeoutError)
 
 
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    """Tells a handshake that never ended from an answer that never came: before it nothing was sent.
+
+    A stopped process's kernel still accepts connections, and a client must then go on to the next address.
+    """
+
+    def _validate_conn(self, conn: Any) -> None:
+        try:
+            super()._validate_conn(conn)
+        except TimeoutError as error:
+            raise ConnectTimeoutError(f"{self.host}: no end of the TLS handshake in time") from error
+
+
 class HttpClient:
     """Calls one service by its name. Threads may share it; make it after the fork."""
 
@@ -160,6 +173,7 @@ class HttpClient:
         self._lock = threading.Lock()
         self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
         self._good = ""
+        self._bad = ""
         self._addresses: list[str] = []
 
     def request(
@@ -257,11 +271,15 @@ class HttpClient:
         return {"Content-Length": "0"} if not body and method not in {"GET", "HEAD"} else {}
 
     def _in_order(self) -> list[str]:
-        """Every address of the name, the last good one first. Raises ConnectionFailed: there is no such name."""
+        """Every address of the name, the last good one first and the one that failed last at the end.
+
+        Raises:
+            ConnectionFailed: there is no such name.
+        """
         with self._lock:
-            good, known = self._good, list(self._addresses)
+            good, bad, known = self._good, self._bad, list(self._addresses)
         known = known or self._resolve()
-        return sorted(known, key=lambda address: address != good)
+        return sorted(known, key=lambda address: (address != good, address == bad))
 
     def _resolve(self) -> list[str]:
         try:
@@ -278,6 +296,7 @@ class HttpClient:
         with self._lock:
             if self._good == address:
                 self._good = ""
+            self._bad = address
             self._addresses = []
             pool = self._pools.pop(address, None)
         if pool is not None:
@@ -290,7 +309,7 @@ class HttpClient:
                 if self._tls is None:
                     pool = urllib3.HTTPConnectionPool(address, self._port, **options)
                 else:
-                    pool = urllib3.HTTPSConnectionPool(
+                    pool = _TlsPool(
                         address,
                         self._port,
                         ssl_context=self._tls,

@@ -189,6 +189,40 @@ def test_a_standby_that_became_active_is_found_behind_one_that_went(names: Names
         assert client.request("POST", "/echo").body == b"second "
 
 
+def test_a_host_that_accepts_and_is_silent_does_not_hide_the_one_that_answers(
+    tmp_path: Path, names: Names
+) -> None:
+    """A paused host's kernel took connections to its BBS, and callers went there again and again, never to the other."""
+    ca = make_ca("test", days=1)
+    (tmp_path / "ca.crt").write_bytes(ca.cert_pem)
+    pair = issue(ca, "service.test", ["service.test"], server=True, client=True, days=1)
+    (tmp_path / "it.crt").write_bytes(pair.cert_pem)
+    (tmp_path / "it.key").write_bytes(pair.key_pem)
+    tls = server_context(tmp_path / "it.crt", tmp_path / "it.key", tmp_path / "ca.crt")
+    names(["127.0.0.2", "127.0.0.3"])
+
+    with running() as runtime, socket.create_server(("127.0.0.2", 0)) as silent:
+        port = silent.getsockname()[1]
+        runtime.open_listener(f"127.0.0.3:{port}", an_api(Hub(), "well "), tls)
+        trusting = client_context(tmp_path / "it.crt", tmp_path / "it.key", tmp_path / "ca.crt")
+        client = HttpClient(f"https://service.test:{port}", tls=trusting, timeout=30, connect_timeout=0.5)
+
+        assert client.request("POST", "/echo", b"abc").body == b"well abc"
+
+
+def test_the_address_that_failed_last_is_tried_last(names: Names) -> None:
+    with running() as runtime, socket.create_server(("127.0.0.2", 0)) as silent:
+        port = silent.getsockname()[1]
+        runtime.open_listener(f"127.0.0.3:{port}", an_api(Hub(), "well "))
+        names(["127.0.0.2", "127.0.0.3"])
+        client = HttpClient(f"http://service.test:{port}", timeout=30)
+        with pytest.raises(ConnectionFailed) as error:
+            client.request("POST", "/echo", timeout=0.5)
+        assert error.value.sent
+
+        assert client.request("POST", "/echo", b"abc").body == b"well abc"
+
+
 def test_a_name_that_is_unknown_is_a_failure() -> None:
     client = HttpClient("http://no-such-name.invalid:1", timeout=1)
 
