@@ -125,6 +125,7 @@ class BbsConfig:
     rep_client_session_cache_size: int = 0
     max_open_database_connections: int = 200
     max_idle_database_connections: int = 200
+    max_database_connection_lifetime: Duration = 0.0
     loggregator: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> list[str]:
@@ -157,7 +158,12 @@ class BbsConfig:
             "db_write_timeout",
         )
         faults += [f"{name}: must be positive" for name in positive if getattr(self, name) <= 0]
-        not_negative = ("history_max_age", "history_max_rows", "comparison_interval")
+        not_negative = (
+            "history_max_age",
+            "history_max_rows",
+            "comparison_interval",
+            "max_database_connection_lifetime",
+        )
         faults += [f"{name}: must not be negative" for name in not_negative if getattr(self, name) < 0]
         faults += self.health_check().faults()
         if self.max_task_retries < 0:

@@ -64,6 +64,8 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
         config.database(),
         encryption,
         with_history=config.keeps_history,
+        lifetime=config.max_database_connection_lifetime,
+        period=config.report_interval,
     )
     memory, announcer, recorder = Memory(), Announcer(), Recorder()
     reader = HistoryReader(config.database())

@@ -45,7 +45,7 @@ from diego.database import (
     PoolStatistics,
     Settings,
 )
-from diego.database.pool import PAUSE_SECONDS, READ_COMMITTED, REPEATABLE_READ, TRIES
+from diego.database.pool import PAUSE_SECONDS, PERIOD, READ_COMMITTED, REPEATABLE_READ, TRIES
 from diego.models import ActualLRP, Domain
 from diego.runtime.logs import get_logger
 
@@ -96,13 +96,17 @@ class SqlStore:
         *,
         settle_seconds: float = SETTLE_SECONDS,
         with_history: bool = True,
+        lifetime: float = 0.0,
+        period: float = PERIOD,
     ) -> None:
         self._settings = settings
         self._encryption = encryption
         self._settle_seconds = settle_seconds
         self._with_history = with_history
         self.history_position = history.Position()
-        self._pool = Pool(settings, size=CONNECTIONS, isolation=READ_COMMITTED)
+        self._pool = Pool(
+            settings, size=CONNECTIONS, isolation=READ_COMMITTED, lifetime=lifetime, period=period
+        )
         self._writing = threading.Lock()
         self._settling = False
         self._epoch = 0
