@@ -1,18 +1,27 @@
 """The history and the comparison of a real BBS on a real MariaDB."""
 
+import base64
 import contextlib
 import http.client
+import json
+import os
+import subprocess
+import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from diego.bbs.client import BbsClient
+from diego.bbs.client import EVENT_MESSAGES, BbsClient
+from diego.cli.core.replays import same
 from diego.models.errors import BbsError
 from diego.wire import actual_lrp_pb2, actual_lrp_requests_pb2, task_pb2
+from diego.wire.gojson import from_go
 from support import bbs as real_bbs
 from support import locket as real_locket
 from support.bbs import BbsProcess, StandIns
@@ -280,6 +289,110 @@ def test_bad_parameters_are_refused_by_their_names(deployment: Deployment) -> No
 
         assert (status, headers["content-type"]) == (400, "text/plain; charset=utf-8"), path
         assert names in body.decode(), path
+
+
+# ---- the command line
+
+
+def diego(deployment: Deployment, bbs: BbsProcess, *words: str) -> "subprocess.Popen[str]":
+    environment = {
+        **os.environ,
+        "BBS_URL": bbs.url,
+        "CA_CERT_FILE": str(deployment.pki / "ca.crt"),
+        "CLIENT_CERT_FILE": str(deployment.pki / "diego_bbs_client.crt"),
+        "CLIENT_KEY_FILE": str(deployment.pki / "diego_bbs_client.key"),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "diego.cli.main", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+@contextlib.contextmanager
+def watched(deployment: Deployment, bbs: BbsProcess, *words: str) -> Iterator[list[str]]:
+    """The lines that a command without end prints, as they come."""
+    lines: list[str] = []
+    with diego(deployment, bbs, *words) as watching:
+        reader = threading.Thread(target=lambda: lines.extend(watching.stdout or ()))
+        reader.start()
+        try:
+            yield lines
+        finally:
+            watching.terminate()
+            reader.join(20)
+
+
+def test_a_person_is_told_what_happened_and_what_was(deployment: Deployment) -> None:
+    bbs = deployment.start()
+    client = deployment.client(bbs)
+    live(client)
+    ran = client.history("web")["entries"][3]["at"]
+
+    story, fault = diego(deployment, bbs, "history", "web", "--since", "10m").communicate(timeout=60)
+    was, _ = diego(deployment, bbs, "actual-lrps", "web", "--at", rfc3339(ran)).communicate(timeout=60)
+    _, refused = diego(deployment, bbs, "history", "web", "--since", "soon").communicate(timeout=60)
+    unknown, _ = diego(deployment, bbs, "history", "nobody").communicate(timeout=60)
+
+    assert fault == ""
+    told = [line.split()[1:] for line in story.splitlines()]
+    assert len(told) == 1 + len(STORY) + 1
+    assert "crashed, 1 time now, starts again at once" in story
+    assert "exited with status 7" in story
+    assert "cell-2" in story.splitlines()[-2]
+    assert "web-a" in was
+    assert "RUNNING" in was
+    assert "'soon' is no time; say it as one of" in refused
+    assert len(refused.splitlines()) == 1
+    assert "Nothing is known of nobody." in unknown
+
+
+def rfc3339(nanoseconds: int) -> str:
+    """To the microsecond, rounded up: whatever happened in the given moment has happened by then."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=-(-nanoseconds // 1000))
+    return moment.isoformat()
+
+
+def test_events_of_the_past_are_followed_by_those_that_come_none_missing_and_none_twice(
+    deployment: Deployment,
+) -> None:
+    bbs = deployment.start()
+    client = deployment.client(bbs)
+    ending = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not ending.is_set():
+            live(client, f"web-{number}")
+            client.desire_task(f"task-{number}", DOMAIN, a_definition())
+            number += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    until(lambda: deployment.client(bbs).history("web-3")["entries"], seconds=60)
+    shown = deployment.stack.enter_context(watched(deployment, bbs, "events", "--since", "1h", "--json"))
+    until(lambda: any('"at"' not in line for line in shown[-5:]), seconds=60)
+    ending.set()
+    writer.join()
+    asking = deployment.client(bbs)
+    expected: Counter[object] = Counter()
+    after: int | None = 0
+    while after is not None:
+        page = asking.history(after=after, limit=500, events=True)
+        for told in (told for entry in page["entries"] for told in entry["events"]):
+            message = EVENT_MESSAGES[told["type"]].FromString(base64.b64decode(told["data"]))
+            expected[same(message)] += 1
+        after = page["next"]
+
+    until(lambda: len(shown) >= expected.total(), seconds=60)
+
+    lines = [json.loads(line) for line in shown]
+    found = Counter(same(from_go(EVENT_MESSAGES[line["type"]], line["data"])) for line in lines)
+    assert found == expected
+    assert any("at" in line for line in lines)
+    assert any("at" not in line for line in lines)
 
 
 def test_what_is_too_much_is_deleted_oldest_first(deployment: Deployment) -> None:

@@ -604,7 +604,7 @@ def test_quick_questions_load_none_of_the_heavy_clients() -> None:
     script = (
         "import sys; import diego.cli.main, diego.cli.asking;"
         "from diego.cli.commands import ENTRIES;"
-        "[ENTRIES[name].load() for name in ('status', 'explain')];"
+        "[ENTRIES[name].load() for name in ('status', 'explain', 'history')];"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
 

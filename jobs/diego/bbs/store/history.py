@@ -27,8 +27,7 @@ CREATE TABLE IF NOT EXISTS diego_history (
   instance_guid VARCHAR(255) NOT NULL,
   detail MEDIUMTEXT NOT NULL,
   KEY diego_history_guid_idx (guid, id),
-  KEY diego_history_instance_idx (instance_guid, id),
-  KEY diego_history_at_idx (at)
+  KEY diego_history_instance_idx (instance_guid, id)
 ) {schema.TABLE}
 """
 COLUMNS = "id, at, event, guid, instance_index, touched, instance_guid, detail"
@@ -180,7 +179,8 @@ class HistoryReader:
         def work(connection: Connection) -> int:
             oldest = connection.row("SELECT id FROM diego_history ORDER BY id LIMIT 1")
             aged = connection.row(
-                "SELECT id FROM diego_history WHERE at <= %s ORDER BY at DESC, id DESC LIMIT 1", (before,)
+                "SELECT id FROM diego_history WHERE id < %s ORDER BY id DESC LIMIT 1",
+                (_first_at(connection, before + 1),),
             )
             first_kept = max(_beyond(connection) - most, int(aged[0]) if aged else 0)
             return first_kept if oldest and int(oldest[0]) < first_kept else 0
@@ -215,9 +215,22 @@ class HistoryReader:
 
 
 def _first_at(connection: Connection, time: int) -> int:
-    """The number of the first row of a time or later; one more than the newest when there is none."""
-    found = connection.row("SELECT id FROM diego_history WHERE at >= %s ORDER BY at, id LIMIT 1", (time,))
-    return int(found[0]) if found else _beyond(connection)
+    """The number of the first row of a time or later; one more than the newest when there is none.
+
+    Times grow with the numbers, so that they need no index, which would cost every row that is written.
+    """
+    oldest = connection.row("SELECT id FROM diego_history ORDER BY id LIMIT 1")
+    low, high = int(oldest[0]) if oldest else 1, _beyond(connection)
+    while low < high:
+        middle = (low + high) // 2
+        found = connection.row(
+            "SELECT id, at FROM diego_history WHERE id >= %s ORDER BY id LIMIT 1", (middle,)
+        )
+        if found is None or int(found[1]) >= time:
+            high = middle
+        else:
+            low = int(found[0]) + 1
+    return low
 
 
 def _beyond(connection: Connection) -> int:
