@@ -19,8 +19,9 @@ FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 2.0
 """Seconds between two attempts to reach the database."""
 
-COLLECT_AFTER = 20_000, 50, 200
-"""Records hold no cycles, and there are many of them: the collector need not walk them often."""
+COLLECT_AFTER = 10_000, 10, 1_000
+"""Records hold no cycles, and there are many of them: the collector walks only what is new, a few milliseconds each
+time, and everything hardly ever."""
 
 log = get_logger("bbs")
 
