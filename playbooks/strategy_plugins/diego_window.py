@@ -4,7 +4,8 @@
 Who may begin is decided by diego.deploy.core.plan; this carries it out. It is Ansible's `free` strategy, in which each
 host goes on with its own tasks, but for one thing: a host is only handed out when it may begin. When one has failed or
 cannot be reached nobody begins any more, those that have begun go on to their end, and no later play runs.
-docs/adr/0015-the-window-is-a-strategy.md says why it is not another construct.
+docs/adr/0015-the-window-is-a-strategy.md says why it is not another construct. In check mode it tells the order and the
+reasons, and nobody begins.
 
 Variables of the play and its hosts:
     instance_group          the group
@@ -25,6 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from ansible import context
 from ansible.errors import AnsibleError
 from ansible.executor.play_iterator import IteratingStates
 from ansible.plugins.strategy.free import StrategyModule as FreeStrategy
@@ -101,7 +103,8 @@ class StrategyModule(FreeStrategy):  # type: ignore[misc]  # Ansible has no type
         if (faults := plan.faults_of(self.by_id.values(), update)) and not any_of.get("update_all_at_once"):
             raise BadUpdate(f"{'; '.join(faults)}. If it is meant: -e update_all_at_once=true")
         directory = Path(any_of["deployment_directory"])
-        if not held:
+        self.only_told = bool(context.CLIARGS["check"])
+        if not held and not self.only_told:
             held.append(record.alone(directory))
         self.record = record.Record.read(directory)
         self.release = str(any_of.get("release_version", ""))
@@ -124,8 +127,11 @@ class StrategyModule(FreeStrategy):  # type: ignore[misc]  # Ansible has no type
         self._gate(hosts)
         for line in report.order_told(self.group, self.steps):
             display.display(line)
+        tell = display.display if self.only_told else display.v
         for name in sorted(changed):
-            display.v(f"{name} changes: {'; '.join(due[name])}")
+            tell(f"{name} changes: {'; '.join(due[name])}")
+        if self.only_told:
+            changed, self.steps = set(), ()
         for name in set(hosts) - {self.by_id[each].host for each in changed}:
             iterator.set_run_state_for_host(name, IteratingStates.COMPLETE)
 

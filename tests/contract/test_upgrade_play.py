@@ -324,6 +324,20 @@ def test_a_wish_to_stop_is_obeyed_before_the_next_instance(site: Site) -> None:
     assert sorted(site.of("end")) == ["cell0", "cell1", "cell2"]
 
 
+def test_check_mode_tells_the_order_and_the_reasons_and_touches_nothing(site: Site) -> None:
+    site.group("cell", "z1", "z1", "z2")
+    site.mark("done", "cell1")
+
+    code, said = site.run("--check")
+
+    assert code == 0, said
+    assert "cell, zone z1, 1 at once: canaries cell-0 (cell0)" in said
+    assert "cell, zone z2, 1 at once: cell-2 (cell2)" in said
+    assert "cell-0 changes: is new" in said
+    assert site.events() == []
+    assert not (site.place / "upgrade.json").exists()
+
+
 @pytest.mark.parametrize(
     ("update", "fault"),
     [
