@@ -99,8 +99,10 @@ def main() -> int:
     PLACE.mkdir(parents=True, exist_ok=True)
     state_path = PLACE / f"{words.seed}.json"
     state: dict[str, dict[str, object]] = {}
-    if state_path.exists() and not words.anew and not words.experiment:
+    if state_path.exists() and not words.anew:
         state = json.loads(state_path.read_text())
+    for number in words.experiment or ():  # who names one wants it run
+        state = {key: one for key, one in state.items() if not key.startswith(f"{number}-")}
     for round_ in range(1, words.rounds + 1):
         for number in words.experiment or sorted(EXPERIMENTS):
             key = f"{number}-{round_}"

@@ -176,19 +176,28 @@ class ActiveBbs:
 
 
 @contextlib.contextmanager
-def active_bbs(*, max_task_retries: int = 3, limits: TaskLimits | None = None) -> Iterator[ActiveBbs]:
-    """A BBS that has taken over an empty database."""
+def active_bbs(
+    *,
+    max_task_retries: int = 3,
+    limits: TaskLimits | None = None,
+    database: MemoryDatabase | None = None,
+    outside: Outside | None = None,
+    reps: FakeReps | None = None,
+    clock: list[int] | None = None,
+) -> Iterator[ActiveBbs]:
+    """A BBS that has taken over a database, by default an empty one."""
     with running(job="bbs") as runtime:
-        database = MemoryDatabase()
+        database = database or MemoryDatabase()
         store = MemoryStore(database)
         store.take_over()
         memory, announcer = Memory(), Announcer()
         fill(memory, store.load())
         committer = Committer(runtime, memory, announcer)
-        cells, reps, auctioneer, callbacks = FakeCells(), FakeReps(), FakeAuctioneer(), FakeCallbacks()
-        clock = [NOW]
+        reps = reps or FakeReps()
+        cells, auctioneer, callbacks = FakeCells(), FakeAuctioneer(), FakeCallbacks()
+        clock = clock or [NOW]
         epochs = iter(range(10**9))
-        outside = Outside(threads=4)
+        outside = outside or Outside(threads=4)
         context = Context(
             runtime, memory, committer, announcer, outside, cells, auctioneer, reps, callbacks,
             now=lambda: clock[0], epoch=lambda: f"epoch-{next(epochs)}",
