@@ -611,3 +611,33 @@ def test_quick_questions_load_none_of_the_heavy_clients() -> None:
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert found.stdout.strip() == "[]"
+
+
+def test_of_very_many_instances_those_that_do_not_run_are_told_first(
+    diego: Diego, bbs: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUCTIONEER_URL", "https://127.0.0.1:1")
+    row = {"presence": "ORDINARY", "since": 1, "routable": True, "crash_count": 0, "placement_error": ""}
+    rows = [
+        {**row, "index": index, "state": "RUNNING" if index < 59 else "UNCLAIMED", "cell_id": ""}
+        for index in range(60)
+    ]
+    told = {
+        "guid": "web",
+        "at": 60 * 10**9,
+        "desired_lrp": {"instances": 60},
+        "actual_lrps": rows,
+        "task": None,
+        "domain_fresh": True,
+        "cells": {},
+    }
+    bbs.tell("/v1/status/web", Told(json.dumps(told).encode(), content_type="application/json"))
+
+    ran = diego("explain", "web")
+    whole = diego("explain", "web", "--json")
+
+    lines = ran.out.splitlines()
+    assert lines[0] == "59 of 60 instances of web run (`diego explain web INDEX` tells more)"
+    assert lines[1].startswith("web/59 has no cell, for 59s: ")
+    assert lines[-1] == "and 10 more; --json tells of all"
+    assert [json.loads(line)["index"] for line in whole.out.splitlines()] == list(range(60))

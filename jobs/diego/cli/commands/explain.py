@@ -12,7 +12,9 @@ from diego.cli.core.explaining import Explained, Known
 from diego.cli.faults import Fault, Status
 from diego.cli.session import Session, pass_session
 
-MOST_INDICES = 50
+SHOWN = 50
+"""Instances that are told of one by one; programs are told of all."""
+
 CELL_SECONDS = 3.0
 
 
@@ -39,7 +41,8 @@ def explain(session: Session, guid: str, index: int | None) -> None:
         return
     if len(found) > 1:
         session.output.heading(explaining.summary(known, found))
-    for one in found:
+    shown = found if len(found) <= SHOWN else sorted(found, key=lambda one: one.runs)[:SHOWN]
+    for one in shown:
         if len(found) > 1:
             session.output.say(one.answer)
         else:
@@ -47,6 +50,8 @@ def explain(session: Session, guid: str, index: int | None) -> None:
         if len(found) == 1 or not one.runs:
             for line in one.grounds:
                 session.output.say(f"  {line}")
+    if len(shown) < len(found):
+        session.output.say(f"and {len(found) - len(shown)} more; --json tells of all")
 
 
 def ask(session: Session, guid: str) -> Known:
@@ -96,7 +101,7 @@ def _explained(known: Known, index: int | None) -> list[Explained]:
     found: list[Explained] = []
     if bbs["desired_lrp"] or bbs["actual_lrps"]:
         indices = explaining.indices(bbs) if index is None else [index]
-        found += [explaining.explain_instance(known, one) for one in indices[:MOST_INDICES]]
+        found += [explaining.explain_instance(known, one) for one in indices]
     if bbs["task"] and index is None:
         found.append(explaining.explain_task(known))
     if not found:
@@ -109,13 +114,13 @@ def _explained(known: Known, index: int | None) -> list[Explained]:
 def _evidence(known: Known, index: int | None) -> dict[str, Any]:
     """What was found out about one of them, for programs."""
     bbs = known.bbs
-    rows = [row for row in bbs["actual_lrps"] if row["index"] == index]
+    rows = [] if index is None else list(known.rows(index))
     named = {row["cell_id"] for row in rows} if index is not None else {bbs["task"]["cell_id"]}
     return {
         "desired_lrp": bbs["desired_lrp"] if index is not None else None,
         "actual_lrps": rows,
         "task": bbs["task"] if index is None else None,
-        "decisions": known.decided(index),
+        "decisions": list(known.decided(index)),
         "cells": {cell: answer for cell, answer in known.cells.items() if cell in named},
     }
 

@@ -6,6 +6,7 @@ The first line of an explanation is the answer in a sentence; the lines below ar
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from diego.cli.core.screen import restart
@@ -20,7 +21,7 @@ FORGETFUL = "the auctioneer remembers no decision about it: it keeps the newest 
 RANKS = ("ORDINARY", "SUSPECT", "EVACUATING")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Known:
     """What was found out.
 
@@ -38,18 +39,32 @@ class Known:
     def now(self) -> int:
         return int(self.bbs["at"])
 
-    def decided(self, index: int | None) -> list[Json]:
+    def decided(self, index: int | None) -> Sequence[Json]:
         """The decisions about an index, or about a task, newest first."""
-        if isinstance(self.decisions, str):
-            return []
-        return [one for one in reversed(self.decisions) if one["index"] == index]
+        return self._decided.get(index, ())
+
+    def rows(self, index: int) -> Sequence[Json]:
+        """The BBS's records of an index."""
+        return self._rows.get(index, ())
 
     def row(self, index: int, presence: str = "ORDINARY") -> Json | None:
-        """The BBS's record of an index."""
-        for row in self.bbs["actual_lrps"]:
-            if (row["index"], row["presence"]) == (index, presence):
-                return dict(row)
-        return None
+        """The BBS's record of an index with this presence."""
+        return next((row for row in self.rows(index) if row["presence"] == presence), None)
+
+    @cached_property
+    def _rows(self) -> dict[int, list[Json]]:
+        return _grouped(self.bbs["actual_lrps"])
+
+    @cached_property
+    def _decided(self) -> dict[int | None, list[Json]]:
+        return _grouped([] if isinstance(self.decisions, str) else list(reversed(self.decisions)))
+
+
+def _grouped(entries: Sequence[Json]) -> dict[Any, list[Json]]:
+    found: dict[Any, list[Json]] = {}
+    for entry in entries:
+        found.setdefault(entry["index"], []).append(entry)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +91,7 @@ def explain_instance(known: Known, index: int) -> Explained:
     """Why an instance is there, or not."""
     guid = known.bbs["guid"]
     grounds = [
-        *(_record(row, known.now) for row in known.bbs["actual_lrps"] if row["index"] == index),
+        *(_record(row, known.now) for row in known.rows(index)),
         *_containers(known, index),
         *_auctions(known, index),
     ]
@@ -243,8 +258,8 @@ def _word(row: Json) -> str:
 
 def _containers(known: Known, index: int) -> list[str]:
     lines = []
-    for row in known.bbs["actual_lrps"]:
-        if row["index"] == index and row["cell_id"]:
+    for row in known.rows(index):
+        if row["cell_id"]:
             found = _on_cell(known, row["cell_id"], "LRPs", "instance_guid", row["instance_guid"])
             lines.append(f"cell {row['cell_id']}: {found}")
     return lines
