@@ -27,7 +27,7 @@ from support.auctioneer import AuctioneerProcess
 from support.bbs import BbsProcess, EventStream
 from support.cells import StandInCell, stand_in_cell
 from support.locket import LocketProcess
-from support.mariadb import MariaDb
+from support.mariadb import Database, MariaDb
 from support.records import a_definition, a_desired_message
 from support.worker import free_port, until
 
@@ -41,6 +41,13 @@ UUID = "2cb8f1a0-41c7-4c4b-9d1d-4d9ee1a8a31e"
 TRACE = UUID.replace("-", "")
 
 
+def numbers(port: int) -> dict[str, Metric]:
+    """All that a job tells, by the names that its lines have."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        found = text_string_to_metric_families(answer.read().decode())
+        return {f"{one.name}_total" if one.type == "counter" else one.name: one for one in found}
+
+
 @dataclass
 class Jobs:
     """The three jobs, what they serve, and one cell that takes all work."""
@@ -52,6 +59,7 @@ class Jobs:
     locks: LocketClient
     cell: StandInCell
     access_log: Path
+    database: Database
 
     def families(self, job: str) -> dict[str, Metric]:
         ports = {
@@ -59,12 +67,7 @@ class Jobs:
             "locket": self.locket.debug_port,
             "auctioneer": self.auctioneer.debug_port,
         }
-        with urllib.request.urlopen(f"http://127.0.0.1:{ports[job]}/metrics", timeout=30) as answer:
-            found = text_string_to_metric_families(answer.read().decode())
-            return {
-                f"{family.name}_total" if family.type == "counter" else family.name: family
-                for family in found
-            }
+        return numbers(ports[job])
 
     def number(self, job: str, name: str, /, **labels: str) -> float | None:
         """One number, or None while it is not there."""
@@ -141,7 +144,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDb, pki: Path) 
             key_file=pki / "diego_bbs_client.key",
         )
         stack.callback(client.close)
-        yield Jobs(bbs, locket, auctioneer, client, locks, cell, access_log)
+        yield Jobs(bbs, locket, auctioneer, client, locks, cell, access_log, database)
 
 
 @pytest.mark.parametrize("job", ["bbs", "locket", "auctioneer"])
@@ -220,7 +223,7 @@ def test_instances_are_counted_after_each_convergence(jobs: Jobs) -> None:
     assert jobs.number("bbs", "bbs_actual_lrps", presence="ORDINARY", state="RUNNING") == 1
     for name in ("bbs_commit_writes", "bbs_commit_transactions", "bbs_commit_seconds"):
         assert jobs.families("bbs")[name].type == "histogram"
-    assert jobs.number("bbs", "bbs_commit_lag_seconds") == 0
+    until(lambda: jobs.number("bbs", "bbs_commit_lag_seconds") == 0, seconds=PATIENCE)
 
 
 def test_the_auctioneer_counts_what_it_places_and_what_it_cannot(jobs: Jobs) -> None:
@@ -367,3 +370,36 @@ def test_the_log_level_is_read_and_changed_while_a_job_runs(jobs: Jobs) -> None:
             change = urllib.request.Request(url, data=given.encode(), method="PUT")
             with urllib.request.urlopen(change, timeout=30) as answer:
                 assert answer.read().decode().strip() == meant
+
+
+def test_a_bbs_that_waits_for_the_lock_tells_nothing_of_lrps(jobs: Jobs, tmp_path: Path) -> None:
+    waiting = BbsProcess(
+        tmp_path / "waiting", jobs.database, jobs.bbs.pki, jobs.locket.address, "http://127.0.0.1:1"
+    )
+    try:
+        waiting.start(wait=False)
+        until(lambda: waiting.lines("bbs.serving"), seconds=PATIENCE)
+        found = numbers(waiting.debug_port)
+
+        assert found["lock_held"].samples[0].value == 0
+        for name in (
+            "bbs_master_elected",
+            "lrps_desired",
+            "present_cells",
+            "tasks_pending",
+            "migration_duration_seconds",
+        ):
+            assert found[name].samples == []
+    finally:
+        waiting.stop()
+
+
+def test_encrypting_everything_with_a_new_key_is_timed(jobs: Jobs) -> None:
+    jobs.client.desire_lrp(a_desired_message("secret", instances=1))
+    keys = {**jobs.bbs.settings["encryption_keys"], "key-new": "another passphrase"}
+    settings = {**jobs.bbs.settings, "active_key_label": "key-new", "encryption_keys": keys}
+    jobs.bbs.stop()
+    jobs.bbs.config.write_text(json.dumps(settings))
+    jobs.bbs.start()
+
+    until(lambda: (jobs.number("bbs", "encryption_duration_seconds") or 0) > 0, seconds=PATIENCE)

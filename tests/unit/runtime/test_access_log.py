@@ -57,7 +57,7 @@ def test_a_request_id_that_is_no_number_makes_no_trace(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_file_that_was_moved_away_is_begun_anew(tmp_path: Path, replaced: bool) -> None:  # noqa: FBT001 (a case)
+def test_a_file_that_was_moved_away_is_begun_anew(tmp_path: Path, replaced: bool) -> None:
     log = AccessLog("bbs", tmp_path / "access.log")
     log.note(a_request("/first"), 200, 0, 0, "")
     log.write()
