@@ -60,7 +60,11 @@ class Takeover:
                 self._runtime.end(error.text)
             if loaded is None or not self._make_sure():
                 return None
-            log.info("taken-over", seconds=round(time.monotonic() - began, 3), lrps=len(loaded.actual))
+            log.info(
+                "taken-over",
+                seconds=round(time.monotonic() - began, 3),
+                lrps=len(self._memory.actual.by_identity),
+            )
             return loaded
         return None
 
@@ -124,9 +128,15 @@ class Takeover:
         if not self._patiently(self._store.migrate):
             return None
         self.migration_seconds = time.monotonic() - began
-        if not self._patiently(lambda: found.append(self._store.load())):
-            return None
-        fill(self._memory, found[0])
+        gc.disable()  # nothing of what is read is garbage
+        try:
+            if not self._patiently(lambda: found.append(self._store.load())):
+                return None
+            fill(self._memory, found[0])
+        finally:
+            gc.enable()
+        gc.freeze()
+        gc.set_threshold(*COLLECT_AFTER)
         return found[0]
 
     def _patiently(self, act: Callable[[], object]) -> bool:
@@ -145,20 +155,16 @@ class Takeover:
 
 
 def fill(memory: Memory, loaded: Loaded) -> None:
-    """Put everything into an empty memory. In any thread, as long as nobody else looks at it."""
-    gc.disable()
-    try:
-        for domain in loaded.domains:
-            memory.put_domain(domain.name, domain)
-        for unreadable in loaded.unreadable_desired:
-            memory.unreadable_desired[unreadable.process_guid] = unreadable.domain
-        for lrp in loaded.desired:
-            memory.put_desired(lrp.process_guid, lrp)
-        for row in loaded.actual:
-            memory.put_actual(row.identity, row)
-        for task in loaded.tasks:
-            memory.put_task(task.guid, task)
-    finally:
-        gc.enable()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
+    """Move all records into an empty memory. In any thread, as long as nobody else looks at it."""
+    for domain in loaded.domains:
+        memory.put_domain(domain.name, domain)
+    for unreadable in loaded.unreadable_desired:
+        memory.unreadable_desired[unreadable.process_guid] = unreadable.domain
+    for lrp in loaded.desired:
+        memory.put_desired(lrp.process_guid, lrp)
+    for row in loaded.actual:
+        memory.put_actual(row.identity, row)
+    for task in loaded.tasks:
+        memory.put_task(task.guid, task)
+    for records in (loaded.domains, loaded.desired, loaded.actual, loaded.tasks):
+        records.clear()  # else what they were lives as long as the list of what could not be read
