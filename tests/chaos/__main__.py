@@ -16,7 +16,7 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 
-from chaos.experiments import EXPERIMENTS, Experiment, Run
+from chaos.experiments import EXPERIMENTS, Act, Experiment, Run
 from chaos.history import History
 from chaos.load import APPS, CHANGE_EVERY, SINGLE_APPS, TASK_EVERY, Load
 from chaos.site import CELLS, Control, control
@@ -39,23 +39,34 @@ def run_once(experiment: Experiment, seed: int, directory: Path) -> list[str]:
     history = History(directory / "history.jsonl")
     try:
         history.note("begin", experiment=experiment.number, name=experiment.name, seed=seed)
-        with control(directory, history, **experiment.config) as site:
-            load = Load(site, seed)
-            load.begin()
-            try:
-                experiment.act(Run(site, load, random.Random(seed), seed))
-            except (AssertionError, BbsError, OSError, RuntimeError) as error:
-                history.note("wrong", what=f"{type(error).__name__}: {error}")
-                (directory / "failure.txt").write_text(traceback.format_exc())
-            load.end()
-            load.wait_until_all_run(QUIET_SECONDS)
-            _end(site, load, history)
+        if experiment.act is not None:
+            _under_load(experiment, experiment.act, seed, directory, history)
+        elif experiment.alone is not None:
+            experiment.alone(directory, history)
+            history.note("end", wanted={}, rows=[], stored=[], tasks=[])
     finally:
         history.close()
     asked = [sys.executable, "-m", "chaos.checker", str(history.path), json.dumps(asdict(experiment.allowed))]
     told = subprocess.run(asked, capture_output=True, text=True, timeout=300, check=False)
     wrong: list[str] = json.loads(told.stdout) if told.stdout else [told.stderr[-2000:]]
     return wrong
+
+
+def _under_load(experiment: Experiment, act: Act, seed: int, directory: Path, history: History) -> None:
+    with control(directory, history, **experiment.config) as site:
+        load = Load(site, seed)
+        load.begin()
+        chance = random.Random(seed)
+        try:
+            time.sleep(chance.uniform(*BEFORE_SECONDS))
+            act(Run(site, load, chance, seed))
+            time.sleep(AFTER_SECONDS)
+        except (AssertionError, BbsError, OSError, RuntimeError) as error:
+            history.note("wrong", what=f"{type(error).__name__}: {error}")
+            (directory / "failure.txt").write_text(traceback.format_exc())
+        load.end()
+        load.wait_until_all_run(QUIET_SECONDS)
+        _end(site, load, history)
 
 
 def _end(site: Control, load: Load, history: History) -> None:

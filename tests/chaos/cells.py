@@ -46,10 +46,11 @@ class Container:
 
 @dataclass
 class Cell:
-    """One cell; `power_off` ends it without a word to anybody.
+    """One cell; `power_off` ends it without a word to anybody, `kill` only the rep, whose containers go on.
 
     Attributes:
         asked_for_state: called when the auctioneer has its answer; for experiments that wait for this.
+        silent: seconds for which who connects gets no answer; the presence is told all the same.
     """
 
     cell_id: str
@@ -59,6 +60,8 @@ class Cell:
     locket_address: str
     pki: Path
     asked_for_state: Callable[[], None] = lambda: None
+    silent: float = 0.0
+    owner: str = field(default_factory=lambda: str(uuid.uuid4()))
     containers: dict[str, Container] = field(default_factory=dict)
     tasks: set[str] = field(default_factory=set)
 
@@ -91,7 +94,7 @@ class Cell:
             rootfs_providers=(("preloaded", ("cflinuxfs4",)),),
             rep_url=url,
         )
-        self._keeper = PresenceKeeper(self._locket, self.cell_id, str(uuid.uuid4()), presence.value())
+        self._keeper = PresenceKeeper(self._locket, self.cell_id, self.owner, presence.value())
         for run in (
             self._server.serve_forever,
             lambda: self._keeper.run(self._stopping),
@@ -101,16 +104,25 @@ class Cell:
 
     def power_off(self) -> None:
         """Everything is gone at once; the presence expires by itself."""
+        self.kill()
+        with self._lock:
+            gone, self.containers = list(self.containers.values()), {}
+            self.tasks.clear()
+        for container in gone:
+            self._note("ended", container)
+
+    def kill(self) -> None:
+        """The rep is gone, its containers run on; `start` is its supervisor's part."""
         self._stopping.set()
         self._server.shutdown()
         self._server.server_close()
-        with self._lock:
-            gone, self.containers = list(self.containers.values()), {}
-        for container in gone:
-            self._note("ended", container)
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._locket.close()
         self._bbs.close()
+
+    def hang(self) -> None:
+        """Let a caller wait for nothing."""
+        self._stopping.wait(self.silent)
 
     # ---- what others ask
 
@@ -287,6 +299,10 @@ def _handler(cell: Cell) -> type[BaseHTTPRequestHandler]:
 
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if cell.silent:
+                cell.hang()
+                self.close_connection = True
+                return
             status, told = 202, b""
             if self.path == "/state":
                 status, told = 200, cell.state()

@@ -16,7 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from chaos import malformed, points
 from chaos.checker import Allowed
+from chaos.history import History
 from chaos.load import DOMAIN, Load
 from chaos.site import Control
 from diego.models import BbsError
@@ -26,6 +28,8 @@ from support.worker import until
 
 FAILOVER_SECONDS = 20.0
 TERM_SECONDS = 6.0
+CELL_LOSS_SECONDS = 17.0
+STATE_TIMEOUT = 10.0
 AUCTION = 125
 """Instances of the auction that is disturbed: a quarter of 500."""
 
@@ -81,7 +85,10 @@ Act = Callable[[Run], None]
 class Experiment:
     number: int
     name: str
-    act: Act
+    act: Act | None = None
+    alone: Callable[[Path, History], None] | None = None
+    """Instead of `act`, for what makes deployments of its own, without the standing load."""
+
     allowed: Allowed = NOTHING
     config: dict[str, Any] = field(default_factory=dict)
 
@@ -188,6 +195,65 @@ def take_both_lockets_away(run: Run) -> None:
     _same_master(run, before)
 
 
+def kill_a_rep(run: Run) -> None:
+    """Supervisor starts it again within its time to live: its containers go on, and nothing is started twice."""
+    control = run.control
+    cell = run.random.choice(control.cells)
+    before = set(cell.containers)
+    run.fault(f"kill -9 of the rep of {cell.cell_id}")
+    cell.kill()
+    time.sleep(run.random.uniform(2.0, 6.0))
+    cell.start()
+    time.sleep(20)
+    gone = before - set(cell.containers)
+    unwanted = {instance for instance in gone if _still_wanted(run, instance)}
+    if unwanted:
+        run.wrong(f"{len(unwanted)} instances of a rep that came back were lost")
+
+
+def power_a_cell_off(run: Run) -> None:
+    control = run.control
+    cell = max(control.cells, key=lambda one: len(one.containers))
+    lost = {(one.guid, one.index) for one in cell.containers.values()}
+    began = run.fault(f"{cell.cell_id} loses its power, with {len(lost)} instances")
+    cell.power_off()
+
+    def replaced() -> bool:
+        """Whether everything that is still wanted of them has another cell's claim."""
+        try:
+            rows = control.rows()
+        except BbsError:
+            return False
+        elsewhere = {(row[0], row[1]) for row in rows if row[5] not in ("", cell.cell_id)}
+        return {key for key in lost if key[1] < run.load.wanted.get(key[0], 0)} <= elsewhere
+
+    until(replaced, seconds=90, pause=0.1)
+    run.bound("replacements are placed", time.monotonic() - began, CELL_LOSS_SECONDS)
+    cell.start()
+
+
+def silence_a_cell(run: Run) -> None:
+    """It tells its presence and cannot be reached: others' placements are not kept waiting longer than its limit."""
+    control = run.control
+    cell = run.random.choice(control.cells)
+    run.fault(f"{cell.cell_id} accepts connections and answers nobody")
+    cell.silent = 30.0
+    with control.client() as client:
+        began = time.monotonic()
+        guid = run.load.want(client, 6, "beside")
+
+        def placed() -> bool:
+            try:
+                rows = control.rows()
+            except BbsError:
+                return False
+            return len([row for row in rows if row[0] == guid and row[3] == "RUNNING"]) == 6
+
+        until(placed, seconds=90, pause=0.1)
+        run.bound("placed beside a silent cell", time.monotonic() - began, STATE_TIMEOUT + 2.0)
+    cell.silent = 0.0
+
+
 def turn_the_clocks(run: Run) -> None:
     """An hour forth and back, for every process of the control plane that starts anew under a false clock."""
     control = run.control
@@ -291,6 +357,49 @@ def make_the_database_read_only(run: Run) -> None:
     _same_master(run, before)
 
 
+def send_bad_requests(run: Run) -> None:
+    """10,000 per API: bodies that are no messages, JSON that is none, what is no TLS, callers that say little."""
+    control = run.control
+    before, auctioneer = control.active(), control.active_auctioneer()
+    workers = before.workers, auctioneer.workers
+    good = _seconds_of_good_requests(run, 200)
+    resident = _resident(before.workers[0])
+    run.fault(f"{malformed.EACH} bad requests to each API")
+    found = malformed.Sender(control, run.random).send(before, auctioneer)
+    for what in found.wrong:
+        run.wrong(what)
+    while_bad = found.good_seconds
+    run.control.history.note("malformed", counts=found.counts, p99_before=_p99(good), p99=_p99(while_bad))
+    run.bound("the BBS's memory grew by percent", 100 * (_resident(before.workers[0]) / resident - 1), 10.0)
+    if workers != (before.workers, auctioneer.workers):
+        run.wrong("a worker was restarted")
+    _same_master(run, before)
+
+
+def _seconds_of_good_requests(run: Run, count: int) -> list[float]:
+    seconds = []
+    with run.control.client() as client:
+        for _ in range(count):
+            began = time.monotonic()
+            client.ping()
+            seconds.append(time.monotonic() - began)
+    return seconds
+
+
+def _p99(seconds: list[float]) -> float:
+    return round(sorted(seconds)[max(0, len(seconds) * 99 // 100 - 1)], 4) if seconds else 0.0
+
+
+def _resident(pid: int) -> int:
+    """Pages of memory that a process has."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+
+
+def _still_wanted(run: Run, instance: str) -> bool:
+    """Whether a record still names an instance."""
+    return any(row[4] == instance for row in run.control.rows())
+
+
 def _same_master(run: Run, before: BbsProcess) -> None:
     if run.control.active() is not before:
         run.wrong("the master changed")
@@ -329,10 +438,16 @@ EXPERIMENTS = {
         Experiment(5, "kill -9 the auctioneer in an auction", kill_the_auctioneer_before_it_gives_work),
         Experiment(6, "kill -9 one locket of two", kill_one_locket),
         Experiment(7, "both lockets away, 10 s and 60 s", take_both_lockets_away),
+        Experiment(8, "kill -9 a rep", kill_a_rep),
+        Experiment(9, "power off a cell", power_a_cell_off),
+        Experiment(12, "a cell that cannot be reached", silence_a_cell),
         Experiment(14, "clocks an hour off", turn_the_clocks),
         Experiment(15, "database away for 30 s", restart_the_database),
         Experiment(16, "slow and stalling database", slow_the_database),
         Experiment(17, "5 % of transactions fail", fail_one_transaction_in_twenty),
         Experiment(18, "database takes no writes", make_the_database_read_only),
+        Experiment(31, "SIGSTOP for 60 s at every point", alone=points.on_one_server),
+        Experiment(32, "the same on three Galera nodes", alone=points.on_three_nodes),
+        Experiment(21, "10,000 bad requests per API", send_bad_requests),
     )
 }

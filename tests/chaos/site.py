@@ -228,7 +228,10 @@ def control(directory: Path, history: History, **bbs_config: Any) -> Iterator[Co
         stack.callback(bbs_front.close)
         url = f"https://127.0.0.1:{bbs_front.port}"
         auctioneers = [
-            AuctioneerProcess(directory / f"auctioneer-{n}", pki, bbs=url, locket=address) for n in range(2)
+            AuctioneerProcess(
+                directory / f"auctioneer-{n}", pki, bbs=url, locket=address, cell_state_timeout="10s"
+            )
+            for n in range(2)
         ]
         auctioneer_front.ports.extend(one.port for one in auctioneers)
         for bbs in bbses:

@@ -101,7 +101,7 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
 
     def passive() -> None:
         takeover.doubtful = True
-        runtime.log.error("lock-in-doubt")
+        runtime.log.error("lock-in-doubt", lock=LOCK_KEY, owner=config.uuid)
 
     holder = LockHolder(
         locket,
