@@ -7,6 +7,7 @@ The file is bounded: a full one becomes `NAME.1`, and the oldest of KEPT is drop
 need tell nobody: the next lines go to a new file.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -60,6 +61,8 @@ class AccessLog:
         self._log = logs.get_logger(source)
         self._descriptor = -1
         self._size = 0
+        self._torn = False
+        """Whether the file ends in the middle of a line, because the disk was full."""
         self._complained = -COMPLAIN_EVERY
         self.written = 0
         self.dropped = 0
@@ -136,9 +139,10 @@ class AccessLog:
         self._open_present()
         if self._size and self._size + len(lines) > self._file_bytes:
             self._turn()
-        left = lines
+        left = b"\n" + lines if self._torn else lines
         while left:
             left = left[os.write(self._descriptor, left) :]
+            self._torn = bool(left)
         self._size += len(lines)
 
     def _open_present(self) -> None:
@@ -172,9 +176,10 @@ class AccessLog:
         return self._path.with_name(f"{self._path.name}.{number}")
 
     def _close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):  # what was written is in the file, or was counted as dropped
+                os.close(descriptor)
 
     def _complain(self, error: OSError) -> None:
         now = time.monotonic()

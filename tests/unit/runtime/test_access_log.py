@@ -1,6 +1,8 @@
 """The access log: a line for each request, written aside, in a bounded file that may be moved away."""
 
+import errno
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,29 @@ def test_what_cannot_be_written_is_counted_and_told_once(
     log.note(a_request(), 200, 0, 0, "")
     log.write()
     assert (log.written, log.dropped) == (1, 3)
+
+
+def test_a_line_torn_by_a_full_disk_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, write = AccessLog("bbs", tmp_path / "access.log"), os.write
+    full = iter([True, True])
+
+    def until_the_disk_is_full(descriptor: int, data: bytes) -> int:
+        state = next(full, None)
+        if state is None:
+            return write(descriptor, data)
+        if data.startswith(b"{"):
+            return write(descriptor, data[:20])
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(os, "write", until_the_disk_is_full)
+    for path in ("/torn", "/whole"):
+        log.note(a_request(path), 200, 0, 0, "")
+        log.write()
+
+    torn, whole = (tmp_path / "access.log").read_text().splitlines()
+    assert len(torn) == 20
+    assert json.loads(whole)["data"]["request"] == "/whole"
+    assert (log.written, log.dropped) == (1, 1)
 
 
 def test_notes_that_nobody_writes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
