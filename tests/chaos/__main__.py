@@ -80,11 +80,10 @@ def _end(site: Control, load: Load, history: History) -> None:
 
     with contextlib.suppress(AssertionError):  # then the checker says how they differ
         until(same, seconds=30)
+    tasks = _settled_tasks(site)
     for asked in site.callbacks.take():
         history.note("task", what="callback", guid=asked.path.rsplit("/", 1)[-1])
-    history.note(
-        "end", wanted=load.wanted, rows=site.rows(), stored=site.stored(), tasks=_settled_tasks(site)
-    )
+    history.note("end", wanted=load.wanted, rows=site.rows(), stored=site.stored(), tasks=tasks)
 
 
 def _settled_tasks(site: Control) -> list[list[object]]:

@@ -120,6 +120,11 @@ class Cell:
         self._locket.close()
         self._bbs.close()
 
+    @property
+    def gone(self) -> bool:
+        """Whether nobody is there any more: kept connections end, too."""
+        return self._stopping.is_set()
+
     def hang(self) -> None:
         """Let a caller wait for nothing."""
         self._stopping.wait(self.silent)
@@ -299,7 +304,7 @@ def _handler(cell: Cell) -> type[BaseHTTPRequestHandler]:
 
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if cell.silent:
+            if cell.gone or cell.silent:
                 cell.hang()
                 self.close_connection = True
                 return
