@@ -10,11 +10,12 @@ from diego.wire.actual_lrp_requests_pb2 import (
     RemoveActualLRPRequest,
     StartActualLRPRequest,
 )
-from diego.wire.desired_lrp_pb2 import DesiredLRP
+from diego.wire.desired_lrp_pb2 import DesiredLRP, DesiredLRPUpdate
 from diego.wire.desired_lrp_requests_pb2 import (
     DesiredLRPByProcessGuidRequest,
     DesireLRPRequest,
     RemoveDesiredLRPRequest,
+    UpdateDesiredLRPRequest,
 )
 from diego.wire.gojson import from_go
 from diego.wire.task_pb2 import TaskDefinition
@@ -177,6 +178,14 @@ def desire(prefix: str, number: int) -> list[Call]:
 def remove(prefix: str, number: int) -> list[Call]:
     request = RemoveDesiredLRPRequest(process_guid=guid(prefix, number))
     return [("/v1/desired_lrp/remove", request.SerializeToString())]
+
+
+def annotate(prefix: str, number: int, text: str) -> Call:
+    """Change an LRP's annotation."""
+    update = UpdateDesiredLRPRequest(
+        process_guid=guid(prefix, number), update=DesiredLRPUpdate(annotation=text)
+    )
+    return "/v1/desired_lrp/update", update.SerializeToString()
 
 
 def get(prefix: str, number: int) -> list[Call]:

@@ -12,10 +12,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+from bench.bodies import DOMAIN
 from bench.usage import below
 from diego.bbs.client import BbsClient
 from diego.locket.client import PRESENCE, LocketClient
@@ -23,23 +24,61 @@ from diego.models.errors import BbsError
 from diego.wire.cells_pb2 import CellPresence
 from diego.wire.gojson import from_go, to_go
 from support import locket, mariadb, pki
+from support.mariadb import Database
 from support.worker import JobProcess, diego_job, free_port, job_process
 
 CELLS = 20
 PRESENT_SECONDS = 7200
-START_SECONDS = 60.0
-CONVERGE_EVERY = "5s"
+START_SECONDS = 150.0
 
 
-@dataclass
 class Stack:
-    """Where the pieces are, and whose CPU time is counted."""
+    """Where the pieces are, and whose CPU time is counted. The BBS can be stopped, and started with other settings."""
 
-    bbs_url: str
-    locket_address: str
-    certificates: Path
-    bbs: JobProcess
-    pids: dict[str, int]
+    def __init__(self, directory: Path, certificates: Path, locket_address: str, database: Database) -> None:
+        self.directory = directory
+        self.certificates = certificates
+        self.locket_address = locket_address
+        self.database = database
+        self.config: dict[str, Any] = {}
+        self.pids: dict[str, int] = {}
+        self.bbs: JobProcess | None = None
+        self._bbs = ExitStack()
+        self._starts = 0
+
+    @property
+    def bbs_url(self) -> str:
+        return f"https://{self.config['listen_address']}"
+
+    def start_bbs(self, **config: Any) -> None:
+        """Start it, and wait until it answers."""
+        self.config.update(config)
+        self._starts += 1
+        process = job_process(diego_job("bbs"), self.config, self.directory, name=f"bbs-{self._starts}")
+        self.bbs = self._bbs.enter_context(process)
+        self.pids["bbs"] = self.bbs.process.pid
+        end = time.monotonic() + START_SECONDS
+        with self.client() as client:
+            while True:
+                try:
+                    client.ping()
+                except BbsError as error:
+                    if time.monotonic() > end or self.bbs.process.poll() is not None:
+                        raise RuntimeError(
+                            f"the BBS does not answer: {error}\n{self.bbs.log_path.read_text()[-3000:]}"
+                        ) from error
+                    time.sleep(0.01)
+                else:
+                    return
+
+    def stop_bbs(self) -> None:
+        """End it as supervisor does."""
+        self._bbs.close()
+        self.pids.pop("bbs", None)
+
+    def events(self, message: str) -> list[dict[str, Any]]:
+        """What the present BBS said in its log."""
+        return self.bbs.events(message) if self.bbs is not None else []
 
     def client(self) -> BbsClient:
         return BbsClient(
@@ -96,23 +135,22 @@ def presence(number: int, url: str) -> CellPresence:
 
 
 @contextmanager
-def running() -> Iterator[Stack]:
+def running(**config: Any) -> Iterator[Stack]:
     """The control plane, for the length of a with-block; nothing of it is left afterwards."""
     with ExitStack() as stack:
         directory = Path(tempfile.mkdtemp(prefix="diego-bench-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         certificates = pki.write(directory / "pki")
-        shutil.copyfile(certificates / "service_cf_internal_ca.crt", certificates / "ca.crt")
         server = stack.enter_context(mariadb.running())
         locket_database, bbs_database = server.create_database(), server.create_database()
         locket_process = stack.enter_context(
-            locket.running(directory / "locket", locket_database, certificates)
+            locket.running(directory / "locket", locket_database, certificates, log_level="info")
         )
         sink = stack.enter_context(_sink())
-        port = free_port()
-        config = {
+        found = Stack(directory, certificates, locket_process.address, bbs_database)
+        found.config = {
             "uuid": "bench",
-            "listen_address": f"127.0.0.1:{port}",
+            "listen_address": f"127.0.0.1:{free_port()}",
             "health_address": f"127.0.0.1:{free_port()}",
             "debug_address": f"127.0.0.1:{free_port()}",
             "ca_file": str(certificates / "ca.crt"),
@@ -128,22 +166,16 @@ def running() -> Iterator[Stack]:
             "locket_client_key_file": str(certificates / "diego_locket_client.key"),
             "auctioneer_address": sink,
             "rep_require_tls": False,
-            "converge_repeat_interval": CONVERGE_EVERY,
         }
-        bbs = stack.enter_context(job_process(diego_job("bbs"), config, directory, name="bbs"))
-        found = Stack(
-            bbs_url=f"https://127.0.0.1:{port}",
-            locket_address=locket_process.address,
-            certificates=certificates,
-            bbs=bbs,
-            pids={
-                "bbs": bbs.process.pid,
-                "mariadb": below(os.getpid(), "mariadbd"),
-                "locket": below(os.getpid(), "diego.runtime.main locket"),
-            },
-        )
+        found.pids = {
+            "mariadb": below(os.getpid(), "mariadbd"),
+            "locket": below(os.getpid(), "diego.runtime.main locket"),
+        }
         _be_present(found, sink, stack)
-        _wait(found)
+        stack.callback(found.stop_bbs)
+        found.start_bbs(**config)
+        with found.client() as bbs:
+            bbs.upsert_domain(DOMAIN, 0)
         yield found
 
 
@@ -158,19 +190,3 @@ def _be_present(stack: Stack, sink: str, closing: ExitStack) -> None:
     for number in range(CELLS):
         cell = presence(number, sink)
         client.lock(cell.cell_id, "bench", value=json.dumps(to_go(cell)), kind=PRESENCE, ttl=PRESENT_SECONDS)
-
-
-def _wait(stack: Stack) -> None:
-    """Until the BBS has its lock and answers."""
-    end = time.monotonic() + START_SECONDS
-    with stack.client() as bbs:
-        while True:
-            try:
-                bbs.ping()
-            except BbsError as error:
-                if time.monotonic() > end or stack.bbs.process.poll() is not None:
-                    raise RuntimeError(
-                        f"the BBS does not answer: {error}\n{stack.bbs.log_path.read_text()[-3000:]}"
-                    ) from error
-            else:
-                return

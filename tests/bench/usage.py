@@ -69,3 +69,14 @@ def busy_seconds() -> float:
     """CPU time spent by everything on the machine, idle and waiting for disks left out."""
     fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
     return (sum(fields) - fields[3] - fields[4]) / TICKS
+
+
+def threads(pid: int) -> int:
+    """How many threads a process and all below it have."""
+    total = 0
+    for process in tree(pid):
+        try:
+            total += len(list(Path(f"/proc/{process}/task").iterdir()))
+        except OSError:
+            continue  # it ended meanwhile
+    return total

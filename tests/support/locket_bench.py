@@ -111,7 +111,7 @@ def main() -> None:
             )
             print(f"list of all presences: {1000 * min(fleet.list_seconds() for _ in range(5)):.1f} ms")
             print(f"as fast as it goes: {fleet.as_fast_as_it_goes(seconds / 3):.0f} refreshes/s")
-            print(f"presences expired: {locket.metric('PresenceExpired'):.0f}")
+            print(f"presences expired: {locket.metric('presence_expired'):.0f}")
             fleet.close()
 
 
