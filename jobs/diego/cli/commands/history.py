@@ -34,5 +34,5 @@ def history(session: Session, guid: str, since: int | None, limit: int) -> None:
     output.table(histories.COLUMNS, histories.rows(entries, now), empty=f"Nothing is known of {guid}.")
     if len(entries) >= limit:
         output.say(f"these are the last {limit}; --limit shows more")
-    elif missing := gap(answer["begins"], 0 if since is None else since, now):
+    elif not histories.from_its_beginning(entries) and (missing := gap(answer["begins"], since or 0, now)):
         output.say(missing)

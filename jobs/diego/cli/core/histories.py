@@ -1,6 +1,6 @@
 """What happened to something, as a person would tell it. Works on the BBS's JSON, so that nothing need be loaded."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from diego.cli.core.times import clock, lasted
@@ -60,6 +60,11 @@ def rows(entries: Iterable[Json], now: int) -> list[Row]:
         after = "" if before is None else lasted(at - before)
         lines.append([clock(at, now), after, "" if index is None else str(index), what, cell, why])
     return lines
+
+
+def from_its_beginning(entries: Sequence[Json]) -> bool:
+    """Whether the first entry is how it began to be wanted."""
+    return bool(entries) and entries[0]["event"] in {"desired_lrp_created", "task_created"}
 
 
 def told(entry: Json) -> Told:
