@@ -245,7 +245,7 @@ def test_what_it_rests_on_is_told_below() -> None:
     ]
     assert grounds[3:] == [
         "  instances per zone before: z1 1, z2 0",
-        "  cell-1 (z1): score 0.125, 1 neighbours; 64 MB, 32 MB of disk, 3 containers free",
+        "  cell-1 (z1): score 0.125, 1 neighbour; 64 MB, 32 MB of disk, 3 containers free",
         "  cell-2 (z1): too little disk, memory: 64 MB, 32 MB of disk, 3 containers free",
         "  not for it, rootfs: 7 cells (cell-3, cell-4, cell-5, cell-6, cell-7, …)",
         "  left out: cell-0 is being emptied",

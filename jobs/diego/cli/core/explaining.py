@@ -322,7 +322,7 @@ def _auction(decision: Json, now: int) -> list[str]:
 
 def _looked(looked: Json) -> str:
     free = f"{looked['memory_mb']} MB, {looked['disk_mb']} MB of disk, {looked['containers']} containers free"
-    neighbours = f", {looked['neighbours']} neighbours" if looked["neighbours"] else ""
+    neighbours = f", {counted(looked['neighbours'], 'neighbour')}" if looked["neighbours"] else ""
     if looked["score"] is None:
         return f"{looked['cell']} ({looked['zone']}): too little {', '.join(looked['lacks'])}: {free}"
     return f"{looked['cell']} ({looked['zone']}): score {looked['score']:.3f}{neighbours}; {free}"
