@@ -236,7 +236,9 @@ def control(directory: Path, history: History, **bbs_config: Any) -> Iterator[Co
         auctioneer_front.ports.extend(one.port for one in auctioneers)
         for bbs in bbses:
             stack.callback(bbs.stop)
-            bbs.start(wait=bbs is bbses[0])
+            bbs.start(wait=False)
+            if bbs is bbses[0]:
+                bbs.wait_until_active(60)
         for auctioneer in auctioneers:
             stack.callback(auctioneer.stop)
             auctioneer.start(wait=False)

@@ -30,6 +30,7 @@ DESIRE = "/v1/desired_lrp/desire.r2"
 RETRYABLE = {"503", "no answer"}
 """What a caller takes for "try again": the contract's 503, or a connection that ends without an answer."""
 
+START_SECONDS = 60.0
 RENEWAL = 10.0
 """Seconds within which one that lost its lock has noticed: it asks each second, and test machines are busy."""
 
@@ -295,10 +296,11 @@ def site(
             bbses.append(bbs)
             stack.callback(bbs.stop)
         made = Site(bbses, proxies, lockets, outside or databases[0])
-        bbses[0].start()
+        bbses[0].start(wait=False)
+        bbses[0].wait_until_active(START_SECONDS)
         for bbs in bbses[1:]:
             bbs.start(wait=False)
-        until(lambda: all(bbs.workers for bbs in bbses), seconds=20)
+        until(lambda: all(bbs.workers for bbs in bbses), seconds=START_SECONDS)
         try:
             yield made
         finally:
