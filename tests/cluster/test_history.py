@@ -20,6 +20,7 @@ desired_lrps:
     memory_mb: 32
     disk_mb: 64
     log_guid: {guid}
+    metric_tags: {{source_id: {{static: {guid}}}}}
     action:
       run: {{path: /bin/sh, args: ["-c", "sleep 1000000"], user: vcap}}
 """
