@@ -33,6 +33,7 @@ STATE_TIMEOUT = 10.0
 AUCTION = 125
 """Instances of the auction that is disturbed: a quarter of 500."""
 
+FALSE_CLOCK = Path(__file__).with_name("false_clock")
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
 
@@ -419,13 +420,18 @@ def _under_false_clock(offset: str, kill: Callable[[], None], start: Callable[[]
     if not FAKETIME.exists():
         raise RuntimeError(f"{FAKETIME} is missing: `scripts/prepare test` installs faketime")
     kill()
-    false = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    os.environ.update(false)
+    before = dict(os.environ)
+    os.environ.update(
+        LD_PRELOAD=str(FAKETIME),
+        FAKETIME=offset,
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+        PYTHONPATH=os.pathsep.join((str(FALSE_CLOCK), os.environ.get("PYTHONPATH", ""))),
+    )
     try:
         start()
     finally:
-        for name in false:
-            del os.environ[name]
+        os.environ.clear()
+        os.environ.update(before)
 
 
 EXPERIMENTS = {
