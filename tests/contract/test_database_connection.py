@@ -114,6 +114,6 @@ def test_after_a_stream_the_connection_takes_further_statements(connection: Conn
     ids=repr,
 )
 def test_a_text_in_a_statement_is_read_back_as_it_was(connection: Connection, text: str) -> None:
-    connection.run_all([encoded(f"INSERT INTO things VALUES {values((1, None, text))}")])  # noqa: S608 - it is the point
+    connection.run_all([encoded(f"INSERT INTO things VALUES {values((1, None, text))}")])
 
     assert connection.rows("SELECT name, text FROM things") == [(None, text)]
