@@ -45,7 +45,7 @@ def within(seconds: float, true: object) -> bool:
 def refreshed(locket: LocketProcess) -> bool:
     """Whether a locket that was started anew has taken a refresh already."""
     try:
-        return locket.metric('RequestsSucceeded{request_type="Lock"}') >= 1
+        return locket.metric('requests_succeeded{request_type="Lock"}') >= 1
     except OSError:
         return False
 
