@@ -308,6 +308,36 @@ def test_work_that_a_cell_hands_back_is_reported_with_a_reason(bench: Bench) -> 
     rejected = RejectTaskRequest.FromString(bench.reported(REJECT)[0])
     assert failed.error_message.startswith("insufficient resources: cell cell-")
     assert (rejected.task_guid, rejected.rejection_reason[:30]) == ("job", "insufficient resources: cell c")
+    chosen, handed_back = json.loads(bench.auctioneer.call("/v1/explanations/web", method="GET")[2])
+    assert (chosen["cell"][:5], handed_back["cell"]) == ("cell-", "")
+    assert handed_back["error"] == failed.error_message
+
+
+def test_cells_that_take_no_part_are_named_with_the_reason(bench: Bench) -> None:
+    bench.a.says(Evacuating=True)
+    bench.b.state = 503, b"{}"
+
+    bench.ask(LRP)
+
+    until(lambda: bench.reported(FAIL))
+    _, _, told = bench.auctioneer.call("/v1/explanations/web", method="GET")
+    _, _, seen = bench.auctioneer.call("/v1/cells", method="GET")
+    left_out = {"cell-a": "is being emptied", "cell-b": "did not tell its state: status 503"}
+    assert json.loads(told)[0]["left_out"] == left_out
+    assert (json.loads(seen)["cells"], json.loads(seen)["left_out"]) == ([], left_out)
+
+
+def test_what_the_cells_last_said_of_their_room_can_be_asked(bench: Bench) -> None:
+    bench.ask(LRP)
+    until(bench.given)
+
+    _, _, seen = bench.auctioneer.call("/v1/cells", method="GET")
+
+    room = {"memory_mb": 1024, "disk_mb": 2048, "containers": 10}
+    assert json.loads(seen)["cells"] == [
+        {"cell_id": name, "zone": zone, "available": room, "total": room, "starting": 0}
+        for name, zone in (("cell-a", "z1"), ("cell-b", "z2"))
+    ]
 
 
 def test_refusals_are_reported_side_by_side_and_the_next_round_does_not_wait(bench: Bench) -> None:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from diego.auctioneer.core import failures
 from diego.auctioneer.core.cells import CellState
+from diego.auctioneer.core.explanations import Explanation, Memory
 from diego.auctioneer.core.placement import schedule
 from diego.auctioneer.core.scoring import Policy
-from diego.auctioneer.core.starts import Demand, LRPStart, Start, TaskStart
+from diego.auctioneer.core.starts import Demand, LRPStart, Start, TaskStart, key_of
 from support.auction_reference import naive_schedule
 from support.auctions import a_cell, a_task, an_lrp, resources
 
@@ -216,6 +217,51 @@ def test_an_explanation_names_the_cell_its_rivals_and_what_was_excluded() -> Non
     assert [cell for cell, _ in found.best] == ["a", "b"]
     assert (found.considered, found.zones) == (2, {"z1": 0, "z2": 0})
     assert [(each.reason, each.cells) for each in found.excluded] == [("rootfs", ("c",))]
+
+
+def test_in_a_small_round_every_cell_that_may_run_it_is_looked_at_as_it_was_just_before() -> None:
+    cells = [
+        a_cell("a", available=resources(100, 2000, 3), total=resources(100, 2000, 3)),
+        a_cell("full", available=resources(10, 2000, 0), total=resources(100, 2000, 3)),
+    ]
+
+    first, second = schedule(
+        cells, [an_lrp(memory_mb=40), an_lrp(index=1, memory_mb=40)], DEFAULT
+    ).explanations
+
+    assert [(cell.cell, cell.neighbours, cell.memory_mb, list(cell.lacks)) for cell in first.looked_at] == [
+        ("a", 0, 100, []),
+        ("full", 0, 10, ["containers", "memory"]),
+    ]
+    assert [(cell.cell, cell.neighbours, cell.memory_mb) for cell in second.looked_at] == [
+        ("a", 1, 60),
+        ("full", 0, 10),
+    ]
+    assert first.looked_at[0].score == first.score
+    assert first.looked_at[1].score is None
+
+
+def test_in_a_large_round_only_the_best_cell_of_each_zone_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diego.auctioneer.core.placement.CLOSELY_UP_TO", 3)
+
+    found = schedule([a_cell("a"), a_cell("b")], [an_lrp("x"), an_lrp("y")], DEFAULT).explanations
+
+    assert [list(each.looked_at) for each in found] == [[], []]
+    assert all(each.best for each in found)
+
+
+def test_the_memory_keeps_the_newest_decisions_and_why_cells_took_no_part() -> None:
+    memory = Memory(limit=4)
+    for number in range(5):
+        memory.note([Explanation(key_of(an_lrp("web")), cell=f"cell-{number}")], number, {"gone": "silent"})
+    memory.note([Explanation(key_of(an_lrp(f"other-{number}"))) for number in range(3)], 5.0)
+
+    assert [list(memory.of(f"other-{number}")) != [] for number in range(3)] == [True, True, True]
+    assert memory.of("web") == [], "the guid that was heard of longest ago is forgotten first"
+    memory.note([Explanation(key_of(an_lrp("web")), cell="a")], 6.0, {"gone": "silent"})
+    assert [(found.at, found.explanation.cell, dict(found.left_out)) for found in memory.of("web")] == [
+        (6.0, "a", {"gone": "silent"})
+    ]
 
 
 # ---- against the slow way
