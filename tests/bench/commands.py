@@ -33,18 +33,18 @@ class Command:
 
 
 def commands(
-    bbs_url: str, certificates: Path, bbs_pid: int, guid: str, *, repeats: int = REPEATS
+    bbs_url: str, auctioneer_url: str, certificates: Path, bbs_pid: int, guid: str, *, repeats: int = REPEATS
 ) -> list[Command]:
     """`status`, `explain` and `history` against a BBS, where `guid` is one of its LRPs.
 
-    The certificates' directory is one that `support.pki` has written. There is no auctioneer: `explain` says so.
+    The certificates' directory is one that `support.pki` has written.
 
     Raises:
         RuntimeError: a command failed.
     """
     env = {
         "BBS_URL": bbs_url,
-        "AUCTIONEER_URL": "https://127.0.0.1:1",
+        "AUCTIONEER_URL": auctioneer_url,
         "CA_CERT_FILE": str(certificates / "ca.crt"),
         "CLIENT_CERT_FILE": str(certificates / "diego_bbs_client.crt"),
         "CLIENT_KEY_FILE": str(certificates / "diego_bbs_client.key"),

@@ -4,15 +4,12 @@ The rows are written in SQL: one is desired, claimed and started over the API, a
 of their own, as it was done for the original's figures. The BBS then reads them as it reads everything at a takeover.
 """
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 
 from bench import bodies
+from bench.commands import commands
 from bench.driver import Run, accounting, describe, median, run
 from bench.load import percentile
 from bench.stack import Stack, running
@@ -27,8 +24,6 @@ LISTS = {"desired": "desired LRPs", "infos": "scheduling infos", "actual": "actu
 TAKEOVERS = 3
 LIST_RUNS = 5
 GET_SECONDS = 3.0
-ASKED = 7
-TARGET_SECONDS = 10.0
 WAIT_SECONDS = 120.0
 
 
@@ -148,36 +143,16 @@ def operators(report: Reporter, stack: Stack, size: int) -> None:
     with auctioneer.running(
         stack.directory / "auctioneer", stack.certificates, bbs=stack.bbs_url, locket=stack.locket_address
     ) as process:
-        environment = {
-            **os.environ,
-            "BBS_URL": stack.bbs_url,
-            "AUCTIONEER_URL": process.url,
-            "LOCKET_API_LOCATION": stack.locket_address,
-            "CA_CERT_FILE": str(stack.certificates / "ca.crt"),
-            "CLIENT_CERT_FILE": str(stack.certificates / "diego_bbs_client.crt"),
-            "CLIENT_KEY_FILE": str(stack.certificates / "diego_bbs_client.key"),
-        }
         guid = bodies.guid("load", size * 4 // 5)
-        for name, words in (("status", ()), ("explain", (guid,)), ("history", (guid,))):
-            runs = [_ask(environment, name, *words) for _ in range(ASKED)]
-            report.keep(f"{name}-50k", median(runs), runs=runs, note="the whole command, its start included")
-
-
-def _ask(environment: dict[str, str], *words: str) -> float:
-    """The seconds of one command of the command line. Raises RuntimeError when it fails."""
-    began = time.monotonic()
-    done = subprocess.run(
-        [Path(sys.executable).parent / "diego", *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TARGET_SECONDS,
-    )
-    seconds = time.monotonic() - began
-    if done.returncode:
-        raise RuntimeError(f"diego {words[0]}: {done.stderr.strip()[-300:]}")
-    return seconds
+        with accounting(stack.pids) as used:
+            asked = commands(stack.bbs_url, process.url, stack.certificates, stack.pids["bbs"], guid)
+    for each in asked:
+        report.keep(
+            f"{each.name}-50k",
+            each.wall_ms / 1000,
+            note=f"the whole command, its start included; CPU ms, command / bbs: {each.cpu_ms:.0f} / {each.bbs_cpu_ms:.1f}",
+            other_cores=used.other_cores,
+        )
 
 
 def convergence(report: Reporter, stack: Stack, name: str, size: int, without: Sequence[Run]) -> None:
