@@ -41,7 +41,7 @@ OWN_HEAP_SHARE = 0.5
 LOOKED_AT = 10
 """Cells that an explanation tells of one by one."""
 
-CLOSELY_UP_TO = 20_000
+CLOSELY_UP_TO = 5_000
 """Starts times cells: in a larger round not every cell is looked at for every start."""
 
 _REASONS = {
