@@ -427,6 +427,21 @@ def test_the_status_warns_of_what_is_not_as_it_should_be(plane: ControlPlane) ->
     assert "domain stale is not fresh: what is no longer wanted in it goes on running" in warnings
 
 
+def test_with_many_cells_the_zones_are_shown_as_the_auctioneer_saw_them(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diego.cli.commands.status.ASKED_ONE_BY_ONE", 1)
+    created(plane)
+    given(plane, "web")
+
+    ran = diego(plane, "status")
+
+    assert ran.status == 0, ran.err
+    assert re.search(r"^as the auctioneer saw it \d+ s ago$", ran.out, re.MULTILINE)
+    assert re.search(r"^z2 +1 +1024/1024 ", ran.out, re.MULTILINE)
+    assert not re.search(r"^CELL ", ran.out, re.MULTILINE)
+
+
 def test_an_instance_that_runs_is_explained_by_the_decision_that_placed_it(plane: ControlPlane) -> None:
     plane.b.says(AvailableResources={"MemoryMB": 512, "DiskMB": 1024, "Containers": 5})
     created(plane)
