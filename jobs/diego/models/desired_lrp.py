@@ -33,7 +33,7 @@ class DesiredLRP:
     """One record.
 
     For the store: `message()` (or `parts()`) has every column's content except `created_at`, which belongs into the
-    run info, and `volume_drivers` is the volume placement. `DesiredLRP.of(message, created_at)` makes the record
+    run info, and `part_drivers` of it is the volume placement. `DesiredLRP.of(message, created_at)` makes the record
     again from the columns.
 
     Attributes:
@@ -159,10 +159,6 @@ class DesiredLRP:
     def parts(self) -> Any:
         """The stored message read one level deep, a new one each time."""
         return DesiredParts.FromString(self._stored)
-
-    def volume_drivers(self) -> list[str]:
-        """The drivers that a cell must have: the volume placement."""
-        return part_drivers(self.parts())
 
     def served_message(self) -> desired_lrp_pb2.DesiredLRP:
         """The message as list and get tell it, a new one each time."""
