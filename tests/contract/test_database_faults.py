@@ -14,6 +14,7 @@ import pytest
 from support.fencing import Site, site, writing
 from support.mariadb import Database, MariaDb
 from support.sql_proxy import (
+    COMMIT,
     DEADLOCK,
     LOCK_WAIT,
     READ_ONLY,
@@ -66,6 +67,19 @@ def test_no_caller_sees_that_each_twentieth_transaction_fails(
     assert made.refused == {}
     assert made.verdict() == []
     assert made.bbses[0].lines("bbs.lock-in-doubt") == []
+
+
+def test_no_caller_sees_a_transaction_that_fails_six_times_in_a_row(alone: tuple[Site, SqlProxy]) -> None:
+    """Three times were not enough for writes that another node of a cluster contested all the time."""
+    made, _ = alone
+    bbs, proxy = made.bbses[0], made.proxies[0]
+    made.write(bbs, "before")
+    left = iter([DEADLOCK] * 6)
+    proxy.fault = lambda statement: next(left, None) if statement.text.startswith(COMMIT) else None
+
+    assert made.desire(bbs, "contested")
+
+    assert made.verdict() == []
 
 
 @pytest.mark.parametrize("refusal", [READ_ONLY, TABLE_FULL], ids=["read-only", "disk full"])

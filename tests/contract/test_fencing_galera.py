@@ -86,7 +86,7 @@ def test_writes_that_another_node_contests_are_tried_again(pair: Site, galera: G
     def contest() -> None:
         nonlocal contested
         with closing(galera.nodes[1].root()) as connection, connection.cursor() as cursor:
-            while not stop.wait(0.25):
+            while not stop.wait(0.3):
                 # two, because the BBS tells its own commits by an odd difference
                 with suppress(pymysql.err.OperationalError):  # the BBS was first
                     cursor.execute(f"UPDATE `{name}`.diego_fence SET seq = seq + 2")
@@ -95,9 +95,11 @@ def test_writes_that_another_node_contests_are_tried_again(pair: Site, galera: G
     thread = threading.Thread(target=contest)
     with writing(pair, "w", pause=0.0):
         thread.start()
-        pair.expect_more(300)
-        stop.set()
-        thread.join(30)
+        try:
+            pair.expect_more(100, seconds=120)
+        finally:
+            stop.set()
+            thread.join(60)
 
     assert contested > 0
     assert pair.refused == {}

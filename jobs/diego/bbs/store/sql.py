@@ -45,7 +45,7 @@ from diego.database import (
     PoolStatistics,
     Settings,
 )
-from diego.database.pool import PAUSE_SECONDS, PERIOD, READ_COMMITTED, REPEATABLE_READ, TRIES
+from diego.database.pool import PAUSE_SECONDS, PERIOD, READ_COMMITTED, REPEATABLE_READ
 from diego.models import ActualLRP, Domain
 from diego.runtime.logs import get_logger
 
@@ -64,6 +64,11 @@ COMMIT_STEP = 1
 SETTLE_STEP = 2
 """A commit raises the counter by one, asking for a commit's fate by two: so an odd difference to what was last
 known says that the commit took place, however often it was asked."""
+
+DEADLOCKS = 10
+FIRST_PAUSE = 0.02
+"""How often a transaction is tried that others' keep from happening. All that is written meanwhile waits for it, and falls
+with it: so more often, and sooner again, than the original's three times half a second apart."""
 
 LOAD_SECONDS = 300.0
 MIGRATION_SECONDS = 3600.0
@@ -204,7 +209,7 @@ class SqlStore:
             except Deadlock as error:
                 deadlocks += 1
                 cause = error
-                time.sleep(PAUSE_SECONDS)
+                time.sleep(min(FIRST_PAUSE * 2**deadlocks, PAUSE_SECONDS))
             except ConnectionLost as error:
                 # Before the commit, so nothing happened. Kept connections die with the server: once more, on a new one.
                 self._pool.purge()
@@ -214,7 +219,7 @@ class SqlStore:
                 raise Unrecoverable(f"Unrecoverable Error: {error.cause}") from error
             except DatabaseError as error:
                 raise CommitFailed(_told(error)) from error
-            if lost > 1 or deadlocks >= TRIES:
+            if lost > 1 or deadlocks >= DEADLOCKS:
                 raise CommitFailed(_told(cause)) from cause
 
     def _attempt(self, work: Callable[[Connection], None], deadline: float) -> bool:
