@@ -201,6 +201,15 @@ class Router:
         finally:
             connection.close()
 
+    def routes(self) -> bytes:
+        """The routes as the control job tells them."""
+        connection = http.client.HTTPConnection(self.config["routes_address"], timeout=5)
+        try:
+            connection.request("GET", "/routes")
+            return connection.getresponse().read()
+        finally:
+            connection.close()
+
     def unknown(self, host: str) -> bool:
         return self.ask(host).status == 404
 
@@ -422,6 +431,33 @@ def test_an_instance_that_does_not_connect_costs_no_request(router: Router) -> N
     assert {answer.status for answer in answers} == {200}
     assert {answer.app for answer in answers} == {"app-1", "app-2"}
     assert all(answer.seen["x-cf-instanceid"] == f"{answer.app}-guid" for answer in answers)
+
+
+def test_an_instance_that_vanished_without_a_word_costs_time_once_and_no_request(router: Router) -> None:
+    """A cell lost its power, and requests for its instances failed until their routes were stale."""
+    app = router.app("well")
+    with contextlib.ExitStack() as held:
+        silent = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):  # more than it has room for: whoever comes now gets no answer at all
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(silent.getsockname())
+        router.register(app, "turns.example.org")
+        gone = message(app, "turns.example.org", port=silent.getsockname()[1], private_instance_id="gone")
+        router.said.append(gone)
+        router.say("router.register", gone)
+        until(lambda: len(json.loads(router.routes())["turns.example.org"]) == 2)
+
+        def answer(**how: Any) -> Answer:
+            router.say("router.register", *router.said)  # as each 20 s: here a route is stale soon
+            return router.ask("turns.example.org", **how)
+
+        answers = [answer() for _ in range(6)]
+        posted = answer(method="POST", body=b"abc")
+
+    assert [answer.status for answer in answers] == [200] * 6
+    assert {answer.app for answer in answers} == {"well"}
+    assert posted.body == b"3"
 
 
 def test_a_post_goes_to_the_next_instance_when_one_does_not_connect(router: Router) -> None:

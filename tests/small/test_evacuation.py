@@ -5,6 +5,8 @@ import subprocess
 import time
 from contextlib import ExitStack
 
+import pytest
+
 from support.faults import Faults
 from support.lab import CHECKOUT, Lab
 from support.observe import eventually, instances, polling
@@ -29,6 +31,7 @@ def playbook(lab: Lab, name: str, *words: str, timeout: float = 600) -> subproce
     )
 
 
+@pytest.mark.timeout(1800)
 def test_a_drained_cell_is_empty_and_costs_no_request(lab: Lab, faults: Faults, app: Desire) -> None:
     single = app(1)
     cell = runs(lab, single, 1)[0]
@@ -56,7 +59,7 @@ def test_a_drained_cell_is_empty_and_costs_no_request(lab: Lab, faults: Faults, 
     assert {one["cell_id"] for one in instances(lab, "web") + instances(lab, single)} == cells_of(lab).keys()
     assert faults.programs(host)["rep"] == "EXITED"
 
-    again = lab.deploy("--limit", host)
+    again = lab.deploy("--limit", host, timeout=900)
 
     assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-1000:]
     eventually(lambda: cell in cells_of(lab), within=60, what="the cell takes work again")
