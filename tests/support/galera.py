@@ -21,7 +21,7 @@ PROVIDER = Path("/usr/lib/galera/libgalera_smm.so")
 NODES = 3
 TRANSFER = """#!/bin/sh
 # Called by mariadbd at both ends of a state transfer. The donor hands over its position in a file, nothing more:
-# the joiner gets what it misses from the donor's cache of write-sets (IST).
+# the joiner gets what it misses from the donor's cache of write-sets.
 bypass=
 while [ $# -gt 0 ]; do
     case "$1" in
@@ -106,7 +106,8 @@ class GaleraNode(MariaDb):
 
     def _command(self) -> list[str]:
         options = (
-            f"gmcast.listen_addr=tcp://127.0.0.1:{self.group_port};ist.recv_addr=127.0.0.1:{self.transfer_port};"
+            f"gmcast.listen_addr=tcp://127.0.0.1:{self.group_port};"
+            f"ist.recv_addr=127.0.0.1:{self.transfer_port};"  # codespell:ignore ist
             "gcache.size=16M;evs.suspect_timeout=PT3S;evs.inactive_timeout=PT8S"
         )
         return [
