@@ -75,14 +75,17 @@ def fill(report: Reporter, stack: Stack, size: int) -> None:
                 "cell_id": f"CONCAT('load-cell-', seq MOD {bodies.CELLS})",
             }
             chosen = {key: new[key] for key in ("process_guid", "modification_tag_epoch", *columns)}
-            values = ", ".join(chosen.get(name, f"{table}.{name}") for name in names)
+            values = ", ".join(chosen.get(name, f"model.{name}") for name in names)
+            # a table of its own: one that is read and written at once would be copied first, each time
+            cursor.execute(
+                f"CREATE TABLE model SELECT * FROM {table} WHERE process_guid = %s", (bodies.guid("load", 0),)
+            )
             for at in range(1, size, 10_000):
-                last = min(at + 9_999, size - 1)
                 cursor.execute(
-                    f"INSERT INTO {table} ({', '.join(names)}) SELECT {values} FROM {table}"
-                    f" JOIN seq_{at}_to_{last} WHERE {table}.process_guid = %s",
-                    (bodies.guid("load", 0),),
+                    f"INSERT INTO {table} ({', '.join(names)}) SELECT {values} FROM model"
+                    f" JOIN seq_{at}_to_{min(at + 9_999, size - 1)}"
                 )
+            cursor.execute("DROP TABLE model")
     report.say(f"{size} rows of each kind in {time.monotonic() - began:.1f} s")
 
 
