@@ -21,7 +21,7 @@ from diego.models import CellPresence
 from support.locket import free_port
 from support.mariadb import Database
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 STOP_SECONDS = 8.0
 KEY_LABEL = "key-test"
 
