@@ -18,7 +18,7 @@ import grpc
 
 from support.mariadb import Database
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 
 
