@@ -1,30 +1,28 @@
-"""supervisord as the hosts run it: supervisor's own, with one fault of its poller mended.
+"""The supervisor of a host's jobs: supervisor's own daemon, which waits where it would spin.
 
-Supervisor (4.3) polls file descriptors by their numbers. When one was closed unseen and its number is given to the next
-program's standard input, and that program closes it, the kernel reports an error on it (POLLERR) at each poll, at once.
-Supervisor looks at no such report and forgets nothing, so that it goes round thousands of times a second for as long
-as the program lives. Here the number is forgotten: whoever still has something to read or write there is registered
-again before the next poll anyhow.
+supervisor 4.3 forgets to take a program's closed pipe out of what it polls. When the number is given to the next
+program's standard input, and that program closes it, the kernel reports an error for it at once and for ever; the
+daemon looks at nothing but readable and writable, and goes round some thousand times a second.
 """
 
 import select
+import sys
+from typing import Any
 
 from supervisor import poller, supervisord
 
 
 class Poller(poller.PollPoller):  # type: ignore[misc]  # supervisor has no types
-    """Forgets a descriptor with which nothing can be done."""
+    """Takes a descriptor out that is broken and has nothing to be read or written."""
 
     def _ignore_invalid(self, fd: int, eventmask: int) -> bool:
         if eventmask & select.POLLERR and not eventmask & (self.READ | self.WRITE):
-            self._poller.unregister(fd)
-            self.readables.discard(fd)
-            self.writables.discard(fd)
-            return True
-        return bool(super()._ignore_invalid(fd, eventmask))
+            eventmask |= select.POLLNVAL
+        ignored: bool = super()._ignore_invalid(fd, eventmask)
+        return ignored
 
 
-def main() -> None:
-    """Be supervisord, with its own command line."""
+def main(arguments: list[str] | None = None) -> Any:
+    """`diego-supervisord`: supervisord's options, as they are."""
     poller.Poller = Poller
-    supervisord.main()
+    return supervisord.main(sys.argv[1:] if arguments is None else arguments)

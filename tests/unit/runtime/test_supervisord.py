@@ -1,39 +1,63 @@
+"""The supervisor of a host waits where supervisor's own daemon would spin."""
+
 import os
-import select
 from types import SimpleNamespace
 
 import pytest
-from supervisor.poller import PollPoller
+import supervisor.poller
+import supervisor.supervisord
+from supervisor.options import ServerOptions as Options
 
-from diego.runtime.supervisord import Poller
-
-
-@pytest.mark.parametrize(("kind", "polled_again"), [(PollPoller, True), (Poller, False)])
-def test_a_number_that_became_the_input_of_a_program_that_closed_it_is_not_polled_for_ever(
-    kind: type[PollPoller], polled_again: bool
-) -> None:
-    """A cell's supervisord took a fifth of a busy machine: 5,000 polls a second, each with the same error."""
-    read, write = os.pipe()
-    poller = kind(SimpleNamespace(logger=None))
-    poller.initialize()
-    poller.register_readable(write)  # what it was before, in supervisor's eyes
-    os.close(read)
-
-    first = poller.poll(0)
-    again = poller._poller.poll(0)
-
-    os.close(write)
-    assert first == ([], [])
-    assert again == ([(write, select.POLLERR)] if polled_again else [])
+from diego.runtime.supervisord import Poller, main
 
 
-def test_what_can_be_read_is_still_told() -> None:
-    read, write = os.pipe()
-    poller = Poller(SimpleNamespace(logger=None))
-    poller.initialize()
-    poller.register_readable(read)
-    os.write(write, b"x")
-    os.close(write)  # the kernel tells both: something is there, and the other end is gone
+@pytest.fixture
+def poller() -> Poller:
+    return Poller(SimpleNamespace(logger=None))
 
-    assert poller.poll(0) == ([read], [])
-    os.close(read)
+
+def test_a_broken_pipe_that_was_taken_for_readable_is_reported_once(poller: Poller) -> None:
+    reader, writer = os.pipe()
+    poller.register_readable(writer)
+    os.close(reader)
+    assert poller.poll(0) == ([], [])
+    assert poller.readables == set()
+    assert poller._poll_fds(0) == [], "it would be reported for ever"
+    os.close(writer)
+
+
+def test_a_broken_pipe_with_something_to_write_is_written_to(poller: Poller) -> None:
+    reader, writer = os.pipe()
+    poller.register_writable(writer)
+    os.close(reader)
+    assert poller.poll(0) == ([], [writer])
+    assert poller.writables == {writer}
+    os.close(writer)
+
+
+def test_the_end_of_what_a_program_says_is_read(poller: Poller) -> None:
+    reader, writer = os.pipe()
+    poller.register_readable(reader)
+    os.write(writer, b"last words")
+    os.close(writer)
+    assert poller.poll(0) == ([reader], [])
+    os.read(reader, 100)
+    assert poller.poll(0) == ([reader], []), "the end itself is read, too"
+    os.close(reader)
+
+
+def test_a_closed_descriptor_is_taken_out(poller: Poller) -> None:
+    reader, writer = os.pipe()
+    poller.register_readable(reader)
+    os.close(reader)
+    os.close(writer)
+    assert poller.poll(0) == ([], [])
+    assert poller._poll_fds(0) == []
+
+
+def test_the_daemon_polls_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor.poller, "Poller", supervisor.poller.PollPoller)
+    used: list[object] = []
+    monkeypatch.setattr(supervisor.supervisord, "main", lambda arguments: used.append(Options().poller))
+    main(["--nodaemon"])
+    assert isinstance(used[0], Poller)
