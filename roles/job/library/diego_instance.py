@@ -235,7 +235,7 @@ def main() -> None:
             "step": {
                 "type": "str",
                 "required": True,
-                "choices": ["look", "begin", "stop", "start", "finish"],
+                "choices": STEPS,
             },
             "instance": {"type": "str", "default": ""},
             "jobs": {"type": "list", "elements": "str", "default": []},

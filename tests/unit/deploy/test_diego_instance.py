@@ -233,3 +233,11 @@ def test_scripts_run_at_lower_priority(host: Host) -> None:
     host.do("start", "one")
 
     assert int(host.log("one", "pre-start.stdout.log")) >= 10
+
+
+def test_every_step_that_may_be_asked_for_is_there(host: Host) -> None:
+    steps = [step for step in host.module.STEPS if step != "look"]
+
+    assert "post_deploy" in steps
+    assert [step for step in steps if not hasattr(host.module.Instance, step)] == []
+    assert '"choices": STEPS' in Path(host.module.__file__ or "").read_text()
