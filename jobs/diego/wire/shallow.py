@@ -31,7 +31,7 @@ def shallow(deep: type[Message]) -> Any:
     twin = file.message_type.add(name=descriptor.name)
     for each in descriptor.fields:
         field = twin.field.add(name=each.name, number=each.number)
-        field.type = _AS.get(each.type, each.type)  # type: ignore[assignment]  # the stubs want the enum's own int
+        field.type = _AS.get(kind := FieldDescriptorProto.Type.ValueType(each.type), kind)
         field.label = (
             FieldDescriptorProto.LABEL_REPEATED if each.is_repeated else FieldDescriptorProto.LABEL_OPTIONAL
         )
