@@ -2,6 +2,8 @@
 
 The rows are written in SQL: one is desired, claimed and started over the API, and copied under other guids with tags
 of their own, as it was done for the original's figures. The BBS then reads them as it reads everything at a takeover.
+Instances share one instance guid: it stands in their metric tags, encrypted, and with tags that do not fit their guid
+each convergence would tell their cells so.
 """
 
 import time
@@ -65,13 +67,12 @@ def fill(report: Reporter, stack: Stack, size: int) -> None:
     stack.stop_bbs()
     began = time.monotonic()
     with closing(stack.database.connect()) as connection, connection.cursor() as cursor:
-        for table, columns in (("desired_lrps", ()), ("actual_lrps", ("instance_guid", "cell_id"))):
+        for table, columns in (("desired_lrps", ()), ("actual_lrps", ("cell_id",))):
             cursor.execute(f"SHOW COLUMNS FROM {table}")
             names = [str(row[0]) for row in cursor.fetchall()]
             new = {
                 "process_guid": f"RPAD(CONCAT('load-', seq, '-'), {bodies.GUID_LENGTH}, '0')",
                 "modification_tag_epoch": "UUID()",
-                "instance_guid": "CONCAT(LPAD(seq, 8, '0'), '-aaaa-bbbb-cccc-ddddeeee')",
                 "cell_id": f"CONCAT('load-cell-', seq MOD {bodies.CELLS})",
             }
             chosen = {key: new[key] for key in ("process_guid", "modification_tag_epoch", *columns)}
