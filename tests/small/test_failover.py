@@ -167,8 +167,8 @@ def test_a_lost_cells_instances_run_in_the_other_zone(lab: Lab, faults: Faults, 
             )
         for router in lab.routers:
             reaches_all(lab, router)
-            for _ in range(10):
-                assert ask(lab, "/", host=host, router=router).status == 200
+            for _ in range(10):  # a dial to what is gone takes the router 5 s, before the next one's turn
+                assert ask(lab, "/", host=host, router=router, timeout=20).status == 200
 
     eventually(lambda: len(cells_of(lab)) == 2, within=120, what="the cell is back")
     assert zones(lab) == {"z1"}
