@@ -38,7 +38,7 @@ LONG = frozenset({36, 43})
 
 SETTLE = 0.2
 KICKED = re.compile('"path": "/v1/tasks"')
-"""A task that waits is auctioned by every run; one may fall between its desire and its start."""
+"""A task that waits is auctioned by every run; one may fall between its desire and its start, the next exchange."""
 
 EXPIRED = re.compile('"task_removed"|"not started within time limit"')
 CONFIG = {
@@ -102,14 +102,16 @@ def compare(
     repeated = {entry for entry, count in totals.items() if count > 2}
     known: set[str] = set()
     early_or_late: list[tuple[int, str, int]] = []
+    once: Counter[str] = Counter()
     for sequence, recorded in theirs.items():
+        before = once
         once = Counter(entry for entry in recorded if entry not in repeated)
         ours_once = Counter(entry for entry in ours[sequence] if entry not in repeated)
         early_or_late += [(sequence, entry, -1) for entry in (once - ours_once).elements()]
         early_or_late += [
             (sequence, entry, +1)
             for entry in (ours_once - once).elements()
-            if not (once[entry] and KICKED.search(entry))
+            if not ((once[entry] or before[entry]) and KICKED.search(entry))
         ]
         again = {entry for entry in recorded if entry in repeated}
         ours_again = {entry for entry in ours[sequence] if entry in repeated}

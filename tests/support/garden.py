@@ -198,6 +198,7 @@ class Garden:
             **config,
         }
         self.client = GardenClient("unix", self.config["listen_address"])
+        self.orphans: list[int] = []
         self.master: subprocess.Popen[bytes] | None = None
         self.keeper: subprocess.Popen[bytes] | None = None
 
@@ -214,6 +215,9 @@ class Garden:
         path.write_text(json.dumps(self.config))
         main = "from diego.runtime.main import main; raise SystemExit(main())"
         self.master = self._start("garden", sys.executable, "-c", main, "garden", "--config", str(path))
+        for pid in self.orphans:  # a worker without its master serves for about a second more
+            wait_gone(pid)
+        self.orphans = []
         self.run(self.wait_until_it_serves())
 
     def _start(self, name: str, *words: str) -> subprocess.Popen[bytes]:
@@ -246,10 +250,11 @@ class Garden:
     def kill_garden(self, *, master: bool = True, workers: bool = True) -> None:
         """Kill -9. Whoever is left of garden is left."""
         assert self.master is not None
-        pids = self.workers() if workers else []
+        pids = self.workers()
         if master:
             end(self.master)
-        for pid in pids:
+            self.orphans = [] if workers else pids
+        for pid in pids if workers else []:
             os.kill(pid, signal.SIGKILL)
             wait_gone(pid)
 

@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 
 from support.mariadb import Database
+from support.stopped import group, wait_until_stopped
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -102,6 +103,8 @@ class LocketProcess:
 
     def pause(self) -> None:
         self._signal(signal.SIGSTOP)
+        if self._process is not None:
+            wait_until_stopped(*group(self._process.pid))
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)

@@ -24,6 +24,7 @@ from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
 from support import pki
+from support.stopped import wait_until_stopped
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
@@ -131,6 +132,8 @@ class MariaDb:
     def pause(self) -> None:
         """Stop the server's work without closing a connection; `resume` ends that."""
         self._signal(signal.SIGSTOP)
+        if self._process is not None:
+            wait_until_stopped(self._process.pid)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
