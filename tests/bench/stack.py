@@ -107,9 +107,15 @@ class _Sink(BaseHTTPRequestHandler):
         """Nothing is printed for each request."""
 
 
+class _SinkServer(ThreadingHTTPServer):
+    """Takes as many connections at once as there are cells: one turned away comes again after a second."""
+
+    request_queue_size = 128
+
+
 @contextmanager
 def _sink() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Sink)
+    server = _SinkServer(("127.0.0.1", 0), _Sink)
     thread = threading.Thread(target=server.serve_forever, name="sink", daemon=True)
     thread.start()
     try:
