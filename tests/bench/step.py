@@ -15,7 +15,7 @@ STEPS: dict[str, tuple[str, float]] = {
     "tasks": ("bench.rates:tasks", 120),
     "history-cost": ("bench.rates:history_cost", 150),
     "stored-50k": ("bench.stored:fifty_thousand", 240),
-    "stored-250k": ("bench.stored:quarter_million", 300),
+    "stored-250k": ("bench.stored:quarter_million", 420),
     "streams": ("bench.streams:streams", 120),
     "auctions": ("bench.auctions:auctions", 120),
     "cell-states": ("bench.cell_states:states", 120),

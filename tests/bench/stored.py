@@ -19,9 +19,6 @@ from bench.step import Reporter
 from bench.usage import memory_mb
 from support import auctioneer
 
-QUIET = "1h"
-"""A convergence interval in which nothing converges but at the start."""
-
 LISTS = {"desired": "desired LRPs", "infos": "scheduling infos", "actual": "actual LRPs"}
 TAKEOVERS = 3
 LIST_RUNS = 5
@@ -43,7 +40,7 @@ def fifty_thousand(report: Reporter) -> None:
 
 def quarter_million(report: Reporter) -> None:
     """Convergence over 250,000."""
-    with running(converge_repeat_interval=QUIET) as stack:
+    with running(converge_repeat_interval="30s") as stack:
         size = report.of(250_000)
         fill(report, stack, size)
         stack.start_bbs()
@@ -196,7 +193,7 @@ def _gets(stack: Stack, size: int, *, timed: bool = False) -> Run:
 
 
 def _first_convergence(stack: Stack) -> None:
-    """The BBS looks at everything once after its start: let that be over."""
+    """The BBS looks at everything once, an interval after its start: let that be over."""
     end = time.monotonic() + WAIT_SECONDS
     while not stack.events("bbs.converge-lrps-done"):
         if time.monotonic() > end:
