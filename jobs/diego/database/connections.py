@@ -168,7 +168,7 @@ class Connection(_Base):
                 for part in (_QUERY_HEAD.pack(len(statement) + 1, COMMAND.COM_QUERY), statement)
             ]
             if self._current_timeout != self._limit:  # type: ignore[has-type]  # the driver's
-                self._sock.settimeout(self._limit)  # type: ignore[attr-defined]
+                self._sock.settimeout(self._limit)  # type: ignore[attr-defined]  # not in the stubs
                 self._current_timeout = self._limit
             self._write_bytes(b"".join(packets))  # type: ignore[attr-defined]  # not in the stubs
             counts: list[int] = []
@@ -192,12 +192,12 @@ class Connection(_Base):
         read = self._read_bytes  # type: ignore[attr-defined]  # not in the stubs, as what follows
         head = read(HEAD_BYTES)
         if head[3] != 1:  # 0: an error that is no answer, as at the server's shutdown
-            self._force_close()  # type: ignore[attr-defined]
+            self._force_close()  # type: ignore[attr-defined]  # not in the stubs
             raise OperationalError(CR_SERVER_LOST, "the server ended the connection")
         packet: bytes = read(int.from_bytes(head[:3], "little"))
         if packet[0] != OK:
             MysqlPacket(packet, self.encoding).check_error()
-            self._force_close()  # type: ignore[attr-defined]
+            self._force_close()  # type: ignore[attr-defined]  # not in the stubs
             raise InternalError(0, "rows in answer to a statement without rows")
         first = packet[1]
         if first < LENGTH_OF_TWO:

@@ -13,6 +13,7 @@ import orjson
 
 from diego.bbs.core.history import TOOK_OVER, Row, numbered, took_over
 from diego.bbs.store import StoreUnavailable, schema
+from diego.bbs.store.statements import text_literal
 from diego.database import Connection, DatabaseError, Pool, Settings
 from diego.database.pool import READ_COMMITTED
 
@@ -72,8 +73,8 @@ def statements(rows: Sequence[Row]) -> Iterator[str]:
     length = 0
     for number, at, event, guid, index, touched, instance_guid, detail in rows:
         text = (
-            f"({number},{at},'{event}','{_quoted(guid)}',{'NULL' if index is None else index},{touched},"
-            f"'{_quoted(instance_guid)}','{_quoted(detail)}')"
+            f"({number},{at},{text_literal(event)},{text_literal(guid)},{'NULL' if index is None else index},{touched},"
+            f"{text_literal(instance_guid)},{text_literal(detail)})"
         )
         values.append(text)
         length += len(text)
@@ -82,11 +83,6 @@ def statements(rows: Sequence[Row]) -> Iterator[str]:
             values, length = [], 0
     if values:
         yield APPEND + ",".join(values)
-
-
-def _quoted(text: str) -> str:
-    """For between quotes: in the connections' SQL mode a backslash escapes."""
-    return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def trim(connection: Connection, first_kept: int, at_once: int) -> int:

@@ -321,6 +321,7 @@ def wanted_tags_json(tags: Iterable[MetricTag]) -> bytes:
         if static:
             value["static"] = static
         if dynamic:
+            # the stubs want the enum's own int
             value["dynamic"] = metric_tags_pb2.MetricTagValue.DynamicValue.Name(dynamic)  # type: ignore[arg-type]
     return _json(told)
 

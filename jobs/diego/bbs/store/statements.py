@@ -106,6 +106,7 @@ TASKS = Table("tasks", rows.TASK_COLUMNS, ("guid",))
 TABLES = (DOMAINS, DESIRED, ACTUAL, TASKS)
 
 TASK_WITHOUT_DEFINITION = (
+    # names of columns; the values are literals
     f"UPDATE tasks SET {', '.join(f'{name} = {{}}' for name in rows.TASK_COLUMNS[1:-1])} WHERE guid = {{}}"  # noqa: S608
 )
 """A definition that could not be read stays as it is."""
