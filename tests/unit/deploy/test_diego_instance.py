@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from support.modules import FakeModule, FakeSupervisor, load_module
+from support.worker import until
 
 
 @dataclass
@@ -184,8 +185,15 @@ def test_a_script_that_hangs_is_ended_with_its_children(host: Host) -> None:
         host.do("start", "one", script_deadline=0.5)
 
     child = (host.root / "child").read_text().strip()
-    state = Path(f"/proc/{child}/stat")
-    assert not state.exists() or ") Z " in state.read_text()
+    until(lambda: ended(child))
+
+
+def ended(pid: str) -> bool:
+    """Whether a process is gone, or dead and not yet waited for."""
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_a_drain_is_told_for_jobs_that_have_one(host: Host) -> None:
