@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -264,9 +264,9 @@ def render(name: str, values: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def deployed(tmp_path: Path) -> Iterator[Router]:
+def deployed(tmp_path: Path, *, delay: str = "200ms", patience: int = 15) -> Iterator[Router]:
     """nginx, bus and control job, until the block ends."""
-    values = variables(tmp_path)
+    values = variables(tmp_path) | {"gorouter_routes_patience": patience}
     (tmp_path / "nginx.conf").write_text(render("nginx.conf.j2", values))
     (tmp_path / "start-nginx").write_text(render("start-nginx.j2", values))
     nginx = Nginx(["sh", str(tmp_path / "start-nginx")], tmp_path / "nginx.log")
@@ -285,6 +285,7 @@ def deployed(tmp_path: Path) -> Iterator[Router]:
             "nginx_socket": f"{values['gorouter_run']}/nginx.sock",
             "nginx_pid_file": f"{values['gorouter_run']}/nginx.pid",
             "access_log": f"{values['gorouter_run']}/access.log",
+            "start_response_delay_interval": delay,
             "droplet_stale_threshold": "4s",
             "prune_stale_droplets_interval": "500ms",
         }
@@ -308,6 +309,55 @@ def deployed(tmp_path: Path) -> Iterator[Router]:
             for app in made.apps if made else []:
                 app.close()
             nginx.stop()
+
+
+@contextlib.contextmanager
+def without_end(act: Callable[[], None]) -> Iterator[None]:
+    """Do something again and again in a thread, until the block ends."""
+    stop = threading.Event()
+
+    def repeat() -> None:
+        while not stop.is_set():
+            act()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+@contextlib.contextmanager
+def route_emitter(router: Router, seconds: float, registration: dict[str, Any]) -> Iterator[None]:
+    """What answers each `router.start` with a registration, so many seconds later, as the jitter has it."""
+    ready, stop = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        context = ssl.create_default_context(cafile=str(router.bus.ca_file))
+        context.load_cert_chain(router.bus.cert_file, router.bus.key_file)
+        client = await nats.connect(f"tls://{router.bus.address}", user=USER, password=PASSWORD, tls=context)
+
+        async def answer(_message: Any) -> None:
+            await asyncio.sleep(seconds)
+            await client.publish("router.register", json.dumps(registration).encode())
+
+        await client.subscribe("router.start", cb=answer)
+        await client.flush()
+        ready.set()
+        while not stop.is_set():
+            await asyncio.sleep(0.05)
+        await client.close()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert ready.wait(30)
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
 
 
 @pytest.fixture(scope="module")
@@ -669,6 +719,68 @@ def test_a_killed_nginx_gets_its_routes_back(own_router: Router, which: str) -> 
     until(lambda: not [pid for pid in workers if alive(pid)])
 
 
+def kill_both(router: Router) -> None:
+    """End nginx and the control job, all their processes, at once."""
+    control = router.control
+    victims = [control.process.pid, *control.workers, router.nginx.pid, *router.nginx.workers()]
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+    control.process.wait(10)
+    assert router.nginx.process is not None
+    router.nginx.process.wait(10)
+
+
+def test_a_route_is_never_unknown_when_nginx_and_the_control_job_are_killed_together(tmp_path: Path) -> None:
+    """A router was changed, filled its new nginx after 1.5 s with what few emitters had said, and answered 404."""
+    with deployed(tmp_path, delay="3s") as router:
+        app = router.app("one")
+        router.register(app, "one.example.org")
+        until(lambda: router.serves("one.example.org"))
+        said: list[int] = []
+
+        def ask() -> None:
+            with contextlib.suppress(ConnectionError):  # nginx is not there: a load balancer tries the next
+                said.append(router.ask("one.example.org").status)
+
+        with route_emitter(router, 2, message(app, "one.example.org")), without_end(ask):
+            kill_both(router)
+            router.nginx.start()
+            with job_process(diego_job("gorouter"), router.config, tmp_path, name="successor") as control:
+                until(lambda: control.events("gorouter.routes-awaited"), seconds=30)
+                assert health(router) == (503, b"no routes yet\n")
+                assert status(router, "/health") == (503, b"no routes yet\n")
+                assert status(router, "/is-process-alive-do-not-use-for-loadbalancing") == (200, b"ok\n")
+                held = router.ask("nobody.example.org")
+                assert health(router) == (200, b"ok\n")
+                until(lambda: status(router, "/health") == (200, b"ok\n"))
+                asked = len(said)
+                until(lambda: len(said) > asked)
+
+    assert held.status == 404
+    assert set(said) == {200}
+
+
+def test_a_request_to_a_router_that_gets_no_routes_is_refused_in_the_contracts_words(tmp_path: Path) -> None:
+    with deployed(tmp_path, patience=1) as router:
+        router.bus.stop(hard=True)
+        kill_both(router)
+        router.nginx.start()
+        with job_process(diego_job("gorouter"), router.config, tmp_path, name="successor") as control:
+            until(lambda: control.events("gorouter.routes-awaited"), seconds=30)
+            until(lambda: control.events("bus.error"), seconds=30)
+
+            answer = router.ask("one.example.org")
+
+            assert answer.status == 503
+            assert answer.body == (
+                b"503 Service Unavailable: Requested route ('one.example.org') has no available endpoints.\n"
+            )
+            assert answer.headers["X-Cf-RouterError"] == "no_endpoints"
+            router.bus.start()
+            until(lambda: control.events("gorouter.nginx-filled"), seconds=30)
+            assert router.ask("one.example.org").status == 404
+
+
 def test_a_request_is_written_down_in_the_contracts_form(router: Router) -> None:
     app = router.app("one")
     router.register(app, "one.example.org")
@@ -712,6 +824,17 @@ def health(router: Router) -> tuple[int, bytes]:
     connection = http.client.HTTPSConnection("127.0.0.1", router.health_port, timeout=10, context=context)
     try:
         connection.request("GET", "/health")
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def status(router: Router, path: str) -> tuple[int, bytes]:
+    """What the control job's own listener says."""
+    connection = http.client.HTTPConnection(router.config["status_address"], timeout=10)
+    try:
+        connection.request("GET", path)
         response = connection.getresponse()
         return response.status, response.read()
     finally:

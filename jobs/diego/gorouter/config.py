@@ -28,6 +28,11 @@ class GorouterConfig:
     nginx_socket: Path = Path("/var/vcap/sys/run/gorouter/nginx.sock")
     nginx_pid_file: Path = Path("/var/vcap/sys/run/gorouter/nginx.pid")
 
+    start_response_delay_interval: Duration = 5.0
+    """How long route emitters may take to say what they have before a router that knows nothing begins to serve.
+
+    They take up to their jitter of the registration interval, a fifth of it.
+    """
     requested_route_registration_interval: Duration = 20.0
     droplet_stale_threshold: Duration = 120.0
     prune_stale_droplets_interval: Duration = 30.0
@@ -46,6 +51,11 @@ class GorouterConfig:
         tls = [self.nats_ca_file, self.nats_cert_file, self.nats_key_file]
         if any(tls) and not all(tls):
             faults.append("nats_ca_file, nats_cert_file, nats_key_file: all of them, or none")
+        if self.start_response_delay_interval >= self.droplet_stale_threshold:
+            faults.append(
+                "start_response_delay_interval: not below droplet_stale_threshold: "
+                "routes would be forgotten before they are served"
+            )
         if self.access_log_max_bytes < 1_000_000:
             faults.append("access_log_max_bytes: at least 1000000")
         if self.access_log_backups < 1:

@@ -17,9 +17,6 @@ from diego.runtime.loops import every
 from diego.runtime.process import Runtime
 from diego.runtime.tls import client_context
 
-FIRST_FILL_WAIT = 1.5
-"""Seconds after the first greeting until a nginx that knew nothing is told what route emitters have said."""
-BUS_PATIENCE = 10.0
 ROTATION_SECONDS = 10.0
 
 
@@ -43,12 +40,14 @@ def compose(config: GorouterConfig, runtime: Runtime) -> list[Api]:
     )
 
     async def serve() -> None:
-        await plane.adopt()
+        adopted = await plane.adopt()
         await subscriber.start()
-        connecting = asyncio.create_task(bus.connect(), name="bus")
-        await asyncio.wait([connecting], timeout=BUS_PATIENCE)
-        if not table.pools:
-            await asyncio.sleep(FIRST_FILL_WAIT)
+        await asyncio.gather(bus.connect(), fill(adopted=adopted))
+
+    async def fill(*, adopted: bool) -> None:
+        if not adopted:
+            runtime.log.info("routes-awaited", seconds=config.start_response_delay_interval)
+            await subscriber.heard(config.start_response_delay_interval)
         runtime.log.info("started", routes=len(table))
         await plane.run()
 
@@ -66,7 +65,7 @@ def compose(config: GorouterConfig, runtime: Runtime) -> list[Api]:
     runtime.task("prune", prune)
     every(runtime, "access-log", ROTATION_SECONDS, lambda: _rotate(access_log, runtime))
     metrics.measured("gorouter_total_routes", "Routes in the table", lambda: float(len(table)))
-    return [status_api(), routes_api(table)]
+    return [status_api(plane), routes_api(table)]
 
 
 def _rotate(access_log: AccessLog, runtime: Runtime) -> None:

@@ -1,9 +1,10 @@
 """nginx's side of the table: what changed goes there at once, and all of it when nginx has lost it.
 
 nginx keeps the routes in memory that its workers share. It has an *epoch*, a word of ours, once it was filled
-completely; a restarted nginx has none and lets requests wait until it gets one. This is asked several times a
-second, so a restart costs requests a moment, not their answer. When this job itself is new, it begins with
-what nginx still serves.
+completely; a restarted nginx has none, lets requests wait until it gets one, and tells load balancers to go
+elsewhere. This is asked several times a second, so a restart costs requests a moment, not their answer. When this job
+itself is new, it begins with what nginx still serves. When both are new nobody knows the routes: then nginx is filled
+only when the route emitters have had their time to tell them.
 """
 
 import asyncio
@@ -46,6 +47,12 @@ class Plane:
         self._depths: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._down = False
+        self._filled = False
+
+    @property
+    def filled(self) -> bool:
+        """Whether nginx serves the whole table, as far as the last look knows."""
+        return self._filled
 
     def changed(self, uris: Collection[str]) -> None:
         """These routes have another pool now, or none."""
@@ -53,17 +60,18 @@ class Plane:
             self._dirty.update(uris)
             self._wake.set()
 
-    async def adopt(self) -> None:
-        """Take over what nginx serves, if it serves anything. Waits until nginx answers."""
+    async def adopt(self) -> bool:
+        """Take over what nginx serves; False when it was never filled. Waits until nginx answers."""
         async with self._session() as session:
             while True:
                 try:
-                    if await self._ask(session, "GET", "/epoch"):
-                        pools = orjson.loads(await self._ask(session, "GET", "/dump"))
-                        found = {uri: endpoints_from_nginx(text) for uri, text in pools.items()}
-                        self._table.adopt(found, time.monotonic())
-                        log.info("routes-adopted", routes=len(found))
-                    return
+                    if not await self._ask(session, "GET", "/epoch"):
+                        return False
+                    pools = orjson.loads(await self._ask(session, "GET", "/dump"))
+                    found = {uri: endpoints_from_nginx(text) for uri, text in pools.items()}
+                    self._table.adopt(found, time.monotonic())
+                    log.info("routes-adopted", routes=len(found))
+                    return True
                 except PlaneDown as error:
                     self._tell_down(error)
                     await asyncio.sleep(LOOK_SECONDS)
@@ -75,13 +83,16 @@ class Plane:
                 try:
                     await self._round(session)
                 except PlaneDown as error:
+                    self._filled = False
                     self._tell_down(error)
                     FAULTS.inc()
                     await asyncio.sleep(LOOK_SECONDS)
 
     async def _round(self, session: aiohttp.ClientSession) -> None:
         if await self._ask(session, "GET", "/epoch") != self._epoch:
+            self._filled = False
             await self._fill(session)
+        self._filled = True
         self._down = False
         try:
             await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)

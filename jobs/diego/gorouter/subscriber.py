@@ -1,5 +1,6 @@
 """What the router hears and says on the bus (contract/routing.md sections 5 and 8)."""
 
+import asyncio
 import time
 import uuid
 
@@ -19,6 +20,8 @@ REGISTERED = metrics.counter("gorouter_registry_message", "Registrations heard")
 UNREGISTERED = metrics.counter("gorouter_unregistry_message", "Unregistrations heard")
 DROPPED = metrics.counter("gorouter_dropped_messages", "Messages that could not be understood")
 
+LOOK_SECONDS = 0.1
+
 
 class Subscriber:
     """Feeds the table from the bus, and tells route emitters that a router is there."""
@@ -27,6 +30,7 @@ class Subscriber:
         self._bus = bus
         self._table = table
         self._plane = plane
+        self._greeted_at: float | None = None
         self._greeting = orjson.dumps(
             {
                 "id": f"{config.index}-{uuid.uuid4()}",
@@ -43,9 +47,21 @@ class Subscriber:
         await self._bus.subscribe("router.greet", self._greeted)
         self._bus.on_connected.append(self._connected)
 
+    async def heard(self, delay: float) -> None:
+        """Wait until route emitters have had `delay` seconds of one connection to say what they have.
+
+        Each of them answers `router.start` with all its routes, but a part of its interval later, so that not all
+        speak at once; and nobody knows how many they are.
+        """
+        while self._greeted_at is None or time.monotonic() - self._greeted_at < delay:
+            await asyncio.sleep(LOOK_SECONDS)
+            if not self._bus.connected:
+                self._greeted_at = None  # what was said meanwhile is lost; the next connection asks again
+
     async def _connected(self) -> None:
         self._table.refresh(time.monotonic())
         await self._bus.publish("router.start", self._greeting)
+        self._greeted_at = time.monotonic()
 
     async def _greeted(self, _subject: str, reply: str, _data: bytes) -> None:
         if reply:

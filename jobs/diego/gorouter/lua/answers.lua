@@ -1,5 +1,7 @@
 -- What the router itself answers, in the words of contract/routing.md section 10.
 
+local routes = require "table_of_routes"
+
 local M = {}
 
 local NO_STORE = "no-cache, no-store"
@@ -42,9 +44,10 @@ function M.empty_host()
     return M.refuse(400, "empty_host", "Request had empty Host header", "public,max-age=2")
 end
 
-function M.not_filled()
+function M.not_filled(host)
     ngx.header["Retry-After"] = "1"
-    return M.refuse(503, "no_endpoints", "The router has no routes yet.", NO_STORE)
+    local message = "Requested route ('" .. host .. "') has no available endpoints."
+    return M.refuse(503, "no_endpoints", message, "public,max-age=2")
 end
 
 function M.endpoint_failure()
@@ -62,12 +65,17 @@ function M.drain()
 end
 
 function M.health()
-    local draining = ngx.shared.draining:get("since")
+    local word = "ok"
+    if ngx.shared.draining:get("since") then
+        word = "draining"
+    elseif not routes.filled() then
+        word = "no routes yet"
+    end
     ngx.header["Content-Type"] = "text/plain; charset=utf-8"
     ngx.header["Cache-Control"] = "private, max-age=0"
     ngx.header["Expires"] = "0"
-    ngx.status = draining and 503 or 200
-    ngx.print(draining and "draining\n" or "ok\n")
+    ngx.status = word == "ok" and 200 or 503
+    ngx.print(word, "\n")
     return ngx.exit(ngx.status)
 end
 

@@ -7,11 +7,12 @@ local routes = require "table_of_routes"
 local failures = ngx.shared.failures
 local counters = ngx.shared.counters
 
-local M = {}
+-- How many seconds a request waits for the routes of a router that has just started.
+local M = { patience = 15 }
 
 local ATTEMPTS = 3
 local FAILED_SECONDS = 30
-local FILL_SECONDS, FILL_STEP = 5, 0.02
+local FIRST_STEP, LONGEST_STEP = 0.02, 0.25
 
 local GUID = "^%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%x%x%x%x%x%x%x%x$"
 
@@ -134,14 +135,16 @@ local function name_endpoint(endpoint)
     ngx.var.instance_id = endpoint.id ~= "" and endpoint.id or endpoint.address
 end
 
-local function await_routes()
-    local waited = 0
+-- Looks often at first, since a nginx that was killed gets its routes back at once; many may wait here.
+local function await_routes(name)
+    local waited, step = 0, FIRST_STEP
     while not routes.filled() do
-        if waited >= FILL_SECONDS then
-            return answers.not_filled()
+        if waited >= M.patience then
+            return answers.not_filled(name)
         end
-        ngx.sleep(FILL_STEP)
-        waited = waited + FILL_STEP
+        ngx.sleep(step)
+        waited = waited + step
+        step = math.min(step * 1.5, LONGEST_STEP)
     end
 end
 
@@ -158,12 +161,12 @@ function M.enter()
 end
 
 function M.route()
-    await_routes()
     local host = ngx.var.http_host
     if not host or host == "" then
         return answers.empty_host()
     end
     local name = host:gsub(":%d+$", "")
+    await_routes(name)
     local path = ngx.var.request_uri:match("^[^?]*")
     path = path:gsub("^%w+://[^/]*", "")
     local pool, uri = routes.find(name, path)
