@@ -24,6 +24,7 @@ from upgrade.watcher import Watched, Watcher
 
 PER_SECOND = 20.0
 MOST_NOT_FOUND = 1.0
+MOST_UNSEEN = 0.25
 CALM_BEFORE, CALM_AFTER = 5.0, 5.0
 ROUTES_PATIENCE = 120.0
 APPS = (("two-a", 2), ("two-b", 2), ("one-a", 1), ("one-b", 1))
@@ -148,6 +149,7 @@ def verdict(
     unfinished = sorted(name for name, entry in record.items() if entry["state"] != "finished")
     seen = watcher.changed(watch.looks)
     unseen = sorted(set(record) - seen)
+    pause, after = watcher.longest_pause(watch.looks)
     return [
         Row("the playbook ends", "status 0", f"status {code}", code == 0),
         Row("instances that were changed", "all", told(unfinished, record), bool(record) and not unfinished),
@@ -183,6 +185,12 @@ def verdict(
             watch.fault or ("yes" if not unseen else f"not {unseen}"),
             not watch.fault and not unseen,
         ),
+        Row(
+            "the watcher's longest pause",
+            f"≤ {MOST_UNSEEN:g} s",
+            f"{pause:.2f} s of {len(watch.looks)} looks",
+            after is not None and pause <= MOST_UNSEEN,
+        ),
     ]
 
 
@@ -201,9 +209,12 @@ def show(rows: Sequence[Row], took: float, balancer: LoadBalancer, watch: Watche
         f"it took {took:.0f} s; {balancer.redirected} connections refused by a router went to another one;",
         end=" ",
     )
-    print(
-        f"{len(watch.looks)} looks, the longest pause between two {watcher.longest_pause(watch.looks):.2f} s"
-    )
+    cost = sum(look.processes + look.marks for look in watch.looks) / max(1, len(watch.looks))
+    print(f"{len(watch.looks)} looks ({watch.priority}), {cost * 1000:.1f} ms each", end="")
+    pause, after = watcher.longest_pause(watch.looks)
+    if after is not None:
+        print(f"; the longest pause was {pause:.2f} s, {after.late:.2f} s of it for its turn", end="")
+    print()
 
 
 if __name__ == "__main__":

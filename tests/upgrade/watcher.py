@@ -1,15 +1,15 @@
-"""Looks each 100 ms, from outside, which instances are being changed: the processes of the hosts, and their marks.
+"""Which instances were being changed, and when: seen each 100 ms from outside, and judged afterwards.
 
 An instance is in flight from the first look that misses one of its programs, or finds its mark, to the first that finds
-all of them and no mark. Processes are read from the hosts' control groups, the marks from the hosts' disks: nothing of
-the product is asked.
+all of them and no mark. Processes are read from the machine's own list, the marks from the hosts' disks: nothing of
+the product is asked. `upgrade.looker` looks.
 """
 
 import itertools
 import json
-import threading
-import time
-from collections.abc import Collection, Mapping, Sequence
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from lab.identity import Lab as Identity
 
 EVERY = 0.1
 COMM = 15
+END_PATIENCE = 30.0
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "nats": ("nats-server",),
     "pxc-mysql": ("mariadbd",),
@@ -43,78 +44,74 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Who was in flight at a moment of the machine's clock."""
+    """Who was in flight at a moment of the machine's clock, and what the look cost in seconds."""
 
     at: float
     in_flight: frozenset[str]
+    late: float = 0.0
+    processes: float = 0.0
+    marks: float = 0.0
 
 
 @dataclass(slots=True)
 class Watcher:
+    """Has somebody look, from `start` to `stop`."""
+
     instances: Sequence[Watched]
     cgroups: Cgroups
     looks: list[Look] = field(default_factory=list)
     fault: str = ""
-    _names: dict[int, str] = field(default_factory=dict)
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+    priority: str = ""
+    _process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
-        self._thread.start()
+        hosts = {watched.host.name: watched.host for watched in self.instances}
+        asked = {
+            "every": EVERY,
+            "namespaces": {self._namespace(host): name for name, host in hosts.items()},
+            "subjects": [
+                {
+                    "id": watched.id,
+                    "host": watched.host.name,
+                    "programs": [program[:COMM] for program in PROGRAMS[watched.group]],
+                    "mark": str(watched.host.root / f"var/vcap/instances/{watched.id}.json"),
+                }
+                for watched in self.instances
+            ],
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "upgrade.looker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
 
     def stop(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        assert self._process is not None
+        said, _ = self._process.communicate(timeout=END_PATIENCE)
+        if self._process.returncode:
+            self.fault = f"it ended with {self._process.returncode}"
+            return
+        found = json.loads(said)
+        self.priority, self.fault = found["priority"], found["fault"]
+        self.looks = [Look(at, frozenset(who), *cost) for at, who, *cost in found["looks"]]
 
-    def _run(self) -> None:
-        due = time.monotonic()
-        while not self._stop.is_set():
+    def _namespace(self, host: HostIdentity) -> str:
+        """The host's own processes have this; those of its containers have others."""
+        for process in self.cgroups.processes(self.cgroups.of_host(host)):
             try:
-                self.look()
-            except Exception as error:  # noqa: BLE001  the verdict says what ended the watch
-                self.fault = f"{type(error).__name__}: {error}"
-                return
-            due = max(due + EVERY, time.monotonic())
-            self._stop.wait(max(0.0, due - time.monotonic()))
-
-    def look(self) -> None:
-        running = {watched.host.name: frozenset[str]() for watched in self.instances}
-        hosts = {watched.host.name: watched.host for watched in self.instances}
-        for name, host in hosts.items():
-            running[name] = frozenset(
-                self._name(process) for process in self.cgroups.processes(self.cgroups.of_host(host))
-            )
-        in_flight = {
-            watched.id
-            for watched in self.instances
-            if marked(watched) or not all_run(PROGRAMS[watched.group], running[watched.host.name])
-        }
-        self.looks.append(Look(time.monotonic(), frozenset(in_flight)))
-
-    def _name(self, process: int) -> str:
-        found = self._names.get(process)
-        # a process has its name when it has loaded its program, a moment after it began
-        if found is None or found in {"sh", "setpriv", "python3", "supervisord", "diego-job"}:
-            try:
-                found = Path(f"/proc/{process}/comm").read_text().strip()
-            except OSError:
-                found = ""
-            self._names[process] = found
-        return found
-
-
-def all_run(programs: Collection[str], running: Collection[str]) -> bool:
-    return all(program[:COMM] in running for program in programs)
-
-
-def marked(watched: Watched) -> bool:
-    path = watched.host.root / f"var/vcap/instances/{watched.id}.json"
-    try:
-        return str(json.loads(path.read_text())["state"]) != "clean"
-    except FileNotFoundError:
-        return False
+                status = Path(f"/proc/{process}/status").read_text()
+                namespace = str(Path(f"/proc/{process}/ns/pid").readlink())
+            except FileNotFoundError:
+                continue  # it has ended meanwhile
+            numbers = next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))
+            if numbers[1:] == ["1"]:
+                return namespace
+        raise ValueError(f"{host.name} has no first process")
 
 
 def instances_of(name: str, groups: Mapping[str, Sequence[str]], zones: Mapping[str, str]) -> list[Watched]:
@@ -149,9 +146,10 @@ def changed(looks: Sequence[Look]) -> set[str]:
     return {name for look in looks for name in look.in_flight}
 
 
-def longest_pause(looks: Sequence[Look]) -> float:
-    """The longest time between two looks."""
-    return max((after.at - before.at for before, after in itertools.pairwise(looks)), default=0.0)
+def longest_pause(looks: Sequence[Look]) -> tuple[float, Look | None]:
+    """The longest time between two looks, and the second of them."""
+    pauses = [(after.at - before.at, after) for before, after in itertools.pairwise(looks)]
+    return max(pauses, key=lambda pause: pause[0], default=(0.0, None))
 
 
 def _counts(look: Look, where: Mapping[str, tuple[str, str]]) -> list[int]:
