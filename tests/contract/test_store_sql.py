@@ -33,6 +33,7 @@ from diego.database import Connection, DataSource, Settings, parse_data_source
 from diego.database.pool import READ_COMMITTED
 from diego.models import Domain, Presence
 from diego.wire import desired_lrp_pb2
+from support.loop_store import LoopStore
 from support.mariadb import Database, MariaDb
 from support.stored import a_desired_lrp, a_task, an_actual_lrp
 from support.tcp_proxy import Break, TcpProxy, proxying
@@ -54,8 +55,15 @@ def settings_for(database: Database, *, port: int = 0, **changes: Any) -> Settin
     return Settings(source=source, **changes)
 
 
-def a_store(database: Database, keys: Encryption = KEYS, *, settle: float = 20.0, **changes: Any) -> SqlStore:
-    return SqlStore(settings_for(database, **changes), keys, settle_seconds=settle)
+def a_store(
+    database: Database,
+    keys: Encryption = KEYS,
+    *,
+    way: type[SqlStore] = SqlStore,
+    settle: float = 20.0,
+    **changes: Any,
+) -> SqlStore:
+    return way(settings_for(database, **changes), keys, settle_seconds=settle)
 
 
 def ready(store: SqlStore) -> SqlStore:
@@ -64,9 +72,23 @@ def ready(store: SqlStore) -> SqlStore:
     return store
 
 
+@pytest.fixture(params=[SqlStore, LoopStore], ids=["thread", "loop"])
+def way(request: pytest.FixtureRequest) -> type[SqlStore]:
+    """Both ways in which a batch comes into the database: by a thread that waits, and begun in a loop."""
+    kind: type[SqlStore] = request.param
+    return kind
+
+
 @pytest.fixture
 def store(database: Database) -> Iterator[SqlStore]:
     store = ready(a_store(database))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def either(database: Database, way: type[SqlStore]) -> Iterator[SqlStore]:
+    store = ready(a_store(database, way=way))
     yield store
     store.close()
 
@@ -78,13 +100,40 @@ def proxy(database: Database) -> Iterator[TcpProxy]:
 
 
 @pytest.fixture
-def proxied(database: Database, proxy: TcpProxy) -> Iterator[SqlStore]:
-    store = ready(a_store(database, port=proxy.port))
+def proxied(database: Database, proxy: TcpProxy, way: type[SqlStore]) -> Iterator[SqlStore]:
+    store = ready(a_store(database, way=way, port=proxy.port))
     yield store
     store.close()
 
 
 # ---- outages
+
+
+def test_what_can_be_done_in_the_loop_is_done_there(database: Database) -> None:
+    store = ready(a_store(database, way=LoopStore))
+    assert isinstance(store, LoopStore)
+
+    for number in range(3):
+        store.commit([PutDomain("d", number), PutActual(an_actual_lrp("p", 0))])
+    assert (store.began_in_loop, store.left_to_thread) == (3, 0)
+    database.rows("DROP TABLE tasks")
+    with pytest.raises(Unrecoverable, match="tasks"):
+        store.commit([DeleteTask("t")])
+
+    assert (store.began_in_loop, store.left_to_thread) == (4, 1)
+    store.close()
+
+
+def test_a_long_batch_is_left_to_a_thread(database: Database) -> None:
+    store = ready(a_store(database, way=LoopStore))
+    assert isinstance(store, LoopStore)
+    tasks = [PutTask(replace(a_task(f"t{number}"), result="x" * (1 << 20))) for number in range(5)]
+
+    store.commit(tasks)
+
+    assert (store.began_in_loop, store.left_to_thread) == (0, 1)
+    assert len(store.load().tasks) == 5
+    store.close()
 
 
 def test_a_commit_whose_answer_was_lost_but_took_place_succeeds(
@@ -147,9 +196,9 @@ def break_second(proxy: TcpProxy) -> None:
 
 
 def test_a_database_that_does_not_come_back_leaves_the_fate_unknown(
-    database: Database, proxy: TcpProxy
+    database: Database, proxy: TcpProxy, way: type[SqlStore]
 ) -> None:
-    store = ready(a_store(database, port=proxy.port, settle=0.6))
+    store = ready(a_store(database, way=way, port=proxy.port, settle=0.6))
     proxy.break_next(b"COMMIT", Break.AFTER)
     proxy.refuse = True
 
@@ -174,9 +223,9 @@ def test_connections_that_died_while_idle_are_replaced_without_an_error(
 
 
 def test_a_database_that_is_away_fails_the_commit_and_the_next_one_after_it_is_back_succeeds(
-    database: Database, mariadb: MariaDb
+    database: Database, mariadb: MariaDb, way: type[SqlStore]
 ) -> None:
-    store = ready(a_store(database, connect_timeout=1.0))
+    store = ready(a_store(database, way=way, connect_timeout=1.0))
     store.commit([PutDomain("d", 1)])
     mariadb.kill()
     try:
@@ -196,9 +245,9 @@ def test_a_database_that_is_away_fails_the_commit_and_the_next_one_after_it_is_b
 
 
 def test_no_acknowledged_write_is_lost_and_no_failed_one_appears_when_the_database_is_killed(
-    database: Database, mariadb: MariaDb
+    database: Database, mariadb: MariaDb, way: type[SqlStore]
 ) -> None:
-    store = ready(a_store(database))
+    store = ready(a_store(database, way=way))
     acknowledged: list[str] = []
     failed: list[str] = []
     stopping = Event()
@@ -231,8 +280,10 @@ def test_no_acknowledged_write_is_lost_and_no_failed_one_appears_when_the_databa
     store.close()
 
 
-def test_a_database_that_hangs_is_given_up_at_the_deadline(database: Database, mariadb: MariaDb) -> None:
-    store = ready(a_store(database, operation_timeout=1.0, settle=5.0))
+def test_a_database_that_hangs_is_given_up_at_the_deadline(
+    database: Database, mariadb: MariaDb, way: type[SqlStore]
+) -> None:
+    store = ready(a_store(database, way=way, operation_timeout=1.0, settle=5.0))
     store.commit([PutDomain("d", 1)])
     mariadb.pause()
     resume = threading.Timer(2.0, mariadb.resume)
@@ -251,8 +302,8 @@ def test_a_database_that_hangs_is_given_up_at_the_deadline(database: Database, m
     store.close()
 
 
-def test_a_batch_that_meets_a_deadlock_is_tried_again(store: SqlStore, database: Database) -> None:
-    store.commit([PutDomain("a", 1), PutDomain("b", 1)])
+def test_a_batch_that_meets_a_deadlock_is_tried_again(either: SqlStore, database: Database) -> None:
+    either.commit([PutDomain("a", 1), PutDomain("b", 1)])
     other = Connection(
         settings_for(database), tls=None, isolation=READ_COMMITTED, deadline=time.monotonic() + 30
     )
@@ -260,7 +311,7 @@ def test_a_batch_that_meets_a_deadlock_is_tried_again(store: SqlStore, database:
     other.run("SET SESSION innodb_lock_wait_timeout = 20")
     other.begin_work()
     other.run("UPDATE domains SET expire_time = 5 WHERE domain = 'b'")
-    ours = threading.Thread(target=store.commit, args=([PutDomain("a", 2), PutDomain("b", 2)],))
+    ours = threading.Thread(target=either.commit, args=([PutDomain("a", 2), PutDomain("b", 2)],))
     ours.start()
     time.sleep(0.5)
     for number in range(200):  # the heavier transaction survives
@@ -275,12 +326,12 @@ def test_a_batch_that_meets_a_deadlock_is_tried_again(store: SqlStore, database:
     assert sorted(map(str, stored)) == ["('a', 2)", "('b', 2)"]
 
 
-def test_a_failing_row_rolls_the_whole_batch_back(store: SqlStore, database: Database) -> None:
+def test_a_failing_row_rolls_the_whole_batch_back(either: SqlStore, database: Database) -> None:
     with pytest.raises(CommitFailed, match="sql-bad-request"):
-        store.commit([PutDomain("fine", 1), PutTask(a_task("t" * 300))])
+        either.commit([PutDomain("fine", 1), PutTask(a_task("t" * 300))])
 
     assert database.rows("SELECT domain FROM domains") == []
-    store.commit([PutDomain("fine", 1)])
+    either.commit([PutDomain("fine", 1)])
 
 
 def test_a_missing_table_is_unrecoverable(store: SqlStore, database: Database) -> None:
@@ -293,8 +344,10 @@ def test_a_missing_table_is_unrecoverable(store: SqlStore, database: Database) -
 # ---- the fence
 
 
-def test_a_takeover_during_a_commit_lets_only_one_of_both_win(database: Database) -> None:
-    first, second = ready(a_store(database)), a_store(database)
+def test_a_takeover_during_a_commit_lets_only_one_of_both_win(
+    database: Database, way: type[SqlStore]
+) -> None:
+    first, second = ready(a_store(database, way=way)), a_store(database, way=way)
     outcome: list[str] = []
     stopping = Event()
 

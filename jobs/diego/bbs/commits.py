@@ -1,9 +1,12 @@
-"""From a decision to a durable fact: transactions, and the thread that hands them to the store.
+"""From a decision to a durable fact: transactions, and how they are handed to the store.
 
 A transaction is put together in the loop. From then on every further decision builds upon it (it is *ahead* in
-memory), but no reader sees it. The committer takes all that wait, has the store make them durable together, and
-tells the loop, where they become visible, listeners hear of them, callers get their answers, and what they ask for is
-begun: in this order, and in the order in which they were put together.
+memory), but no reader sees it. The committer takes all that wait and has the store make them durable together. Then
+they become visible, listeners hear of them, callers get their answers, and what they ask for is begun: in this order,
+and in the order in which they were put together. One batch is with the store at a time.
+
+Ordinarily all of this happens in the loop. Where the store must wait (there is no connection yet, or a commit failed and
+its fate has to be found out) the committer's thread does it.
 
 When the store refuses a batch for certain, everything that was decided upon it falls with it: callers are told to
 try again. When nobody knows what became of it, or another BBS has taken over, the process ends, because memory and
@@ -14,7 +17,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from dataclasses import dataclass, replace
+from functools import partial
+from queue import SimpleQueue
 
 from diego.bbs.core.history import Row
 from diego.bbs.core.lifecycle import Change, Crash, Rows
@@ -167,11 +172,12 @@ class Committer:
         self._waiting: deque[Transaction] = deque()
         self._writes_waiting = 0
         self._handing_over = False
+        self._busy = False
         self._writers = 0
-        self._changed = threading.Condition()
         self._stopped = False
         self._idle = threading.Event()
         self._idle.set()
+        self._for_thread: SimpleQueue[_Work | None] = SimpleQueue()
         self._batches = metrics.histogram(
             "bbs_commit_writes", "Writes that shared a commit", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
         )
@@ -193,8 +199,7 @@ class Committer:
 
     def lag(self) -> float:
         """Seconds since the oldest transaction came that is not durable yet. From any thread."""
-        with self._changed:
-            oldest = self._oldest or (self._waiting[0].submitted if self._waiting else 0.0)
+        oldest = self._oldest
         return time.monotonic() - oldest if oldest else 0.0
 
     @property
@@ -204,7 +209,7 @@ class Committer:
 
     def idle(self) -> bool:
         """Whether nothing waits and nothing is with the store."""
-        return self._idle.is_set() and not self._waiting
+        return self._idle.is_set()
 
     def begin(self) -> Transaction:
         return Transaction(self)
@@ -219,82 +224,92 @@ class Committer:
         transaction.writer = self._writers
         transaction.submitted = time.monotonic()
         transaction.go_ahead(self._memory)
-        with self._changed:
-            self._waiting.append(transaction)
-            self._writes_waiting += len(transaction.writes)
-        if not self._handing_over:
+        if not self._oldest:
+            self._oldest = transaction.submitted
+            self._idle.clear()
+        self._waiting.append(transaction)
+        self._writes_waiting += len(transaction.writes)
+        if not (self._busy or self._handing_over):
             self._handing_over = True
             self._runtime.loop.call_soon(self._hand_over)
 
-    def _hand_over(self) -> None:
-        """Wake the committer, once for all that came in this turn of the loop: they share a commit."""
-        self._handing_over = False
-        with self._changed:
-            self._changed.notify()
+    def stop(self, seconds: float) -> None:
+        """Take nothing more, and wait for what is on its way. From any thread."""
+        self._stopped = True
+        self._idle.wait(seconds)
+        self._for_thread.put(None)
 
     # ---- the committer's thread
 
     def run(self, store: Store) -> None:
-        """Commit what comes, until stopped."""
+        """Do what the loop cannot, until stopped. Transactions are taken from now on."""
         self._store = store
-        while True:
-            batch = self._next_batch()
-            if batch is None:
-                return
-            began = time.monotonic()
+        while (work := self._for_thread.get()) is not None:
             try:
-                store.commit(
-                    [write for transaction in batch for write in transaction.writes], self._history_of(batch)
-                )
+                work.act()
             except CommitFailed as error:
                 self._failures.inc()
-                log.error("commit-failed", error=error.text, transactions=len(batch))
-                self._runtime.call_in_loop(self._fall, batch)
+                log.error("commit-failed", error=error.text, transactions=len(work.batch))
+                self._runtime.call_in_loop(self._fall, work.batch)
             except StoreError as error:  # fenced, of unknown fate, or without hope
-                self._end(f"{type(error).__name__}: {error.text}")
+                self._runtime.end(f"{type(error).__name__}: {error.text}")
             else:
-                self._seconds.observe(time.monotonic() - began)
-                self._transactions.observe(len(batch))
-                self._batches.observe(sum(len(transaction.writes) for transaction in batch))
-                self._runtime.loop.call_soon_threadsafe(self._arrived, batch)
+                self._runtime.loop.call_soon_threadsafe(self._arrived, work)
 
-    def stop(self, seconds: float) -> None:
-        """Take nothing more, and wait for what is on its way. From any thread."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify()
-        self._idle.wait(seconds)
+    # ---- the loop
 
-    def _next_batch(self) -> list[Transaction] | None:
-        with self._changed:
-            while not self._waiting:
-                self._idle.set()
-                self._oldest = 0.0
-                if self._stopped:
-                    return None
-                self._changed.wait()
-            self._idle.clear()
-            batch: list[Transaction] = []
-            writes = 0
-            while self._waiting and (not batch or writes + len(self._waiting[0].writes) <= WRITES_IN_A_BATCH):
-                transaction = self._waiting.popleft()
-                batch.append(transaction)
-                writes += len(transaction.writes)
-            self._writes_waiting -= writes
-            self._oldest = batch[0].submitted
-            return batch
+    def _hand_over(self) -> None:
+        """Have all that waits made durable: what came in one turn of the loop, or while the store was busy."""
+        self._handing_over = False
+        store = self._store
+        if self._busy or store is None:
+            return
+        batch = self._next_batch()
+        if not batch:
+            self._oldest = 0.0
+            self._idle.set()
+            return
+        self._busy = True
+        self._oldest = batch[0].submitted
+        writes = [write for transaction in batch for write in transaction.writes]
+        work = _Work(batch, len(writes), time.monotonic(), lambda: store.commit(writes, told))
+        try:
+            told = self._history_of(batch)
+            begun = store.commit_in_loop(self._runtime.loop, writes, told, partial(self._ended, work))
+        except Exception as error:  # noqa: BLE001 - it is raised again, where it ends the process
+            self._for_thread.put(replace(work, act=partial(_raise, error)))
+        else:
+            if not begun:
+                self._for_thread.put(work)
+
+    def _ended(self, work: "_Work", rest: Callable[[], None] | None) -> None:
+        """The store is done with a batch, or a thread has to do the rest."""
+        if rest is None:
+            self._arrived(work)
+        else:
+            self._for_thread.put(replace(work, act=rest))
+
+    def _next_batch(self) -> list[Transaction]:
+        batch: list[Transaction] = []
+        writes = 0
+        while self._waiting and (not batch or writes + len(self._waiting[0].writes) <= WRITES_IN_A_BATCH):
+            transaction = self._waiting.popleft()
+            batch.append(transaction)
+            writes += len(transaction.writes)
+        self._writes_waiting -= writes
+        return batch
 
     def _history_of(self, batch: Sequence[Transaction]) -> Sequence[Row]:
         if self._recorder is None:
             return ()
         return self._recorder.rows_of(tell for transaction in batch for tell in transaction.told)
 
-    def _end(self, why: str) -> NoReturn:
-        self._runtime.end(why)
-
-    # ---- the loop
-
-    def _arrived(self, batch: Sequence[Transaction]) -> None:
+    def _arrived(self, work: "_Work") -> None:
+        batch = work.batch
+        self._seconds.observe(time.monotonic() - work.began)
+        self._transactions.observe(len(batch))
+        self._batches.observe(work.writes)
+        self._busy = False
         for transaction in batch:
             transaction.become_visible(self._memory, self._announcer)
         for transaction in batch:
@@ -302,14 +317,16 @@ class Committer:
                 transaction.pending.settle(transaction.answer)
             for act in transaction.then:
                 act()
+        self._hand_over()
 
     def _fall(self, batch: Sequence[Transaction]) -> None:
-        with self._changed:
-            fallen = [*batch, *self._waiting]
-            self._waiting.clear()
-            self._writes_waiting = 0
+        fallen = [*batch, *self._waiting]
+        self._waiting.clear()
+        self._writes_waiting = 0
+        self._busy = False
         self._memory.forget_ahead()
         self._refuse(fallen)
+        self._hand_over()
 
     def _refuse(self, transactions: Sequence[Transaction]) -> None:
         for transaction in transactions:
@@ -317,3 +334,17 @@ class Committer:
                 transaction.pending.settle(UNAVAILABLE)
             if transaction.failed is not None:
                 transaction.failed()
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A batch with the store: what a thread must do, if one has to."""
+
+    batch: list[Transaction]
+    writes: int
+    began: float
+    act: Callable[[], None]
+
+
+def _raise(error: Exception) -> None:
+    raise error

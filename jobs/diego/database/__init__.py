@@ -15,12 +15,14 @@ from diego.database.errors import (
     MissingTable,
     translated,
 )
+from diego.database.in_loop import Conversation
 from diego.database.pool import Pool, PoolStatistics
 
 __all__ = [
     "BadValue",
     "Connection",
     "ConnectionLost",
+    "Conversation",
     "DataSource",
     "DatabaseError",
     "DeadlineExceeded",

@@ -1,5 +1,6 @@
 """One connection to MariaDB whose every exchange ends by a deadline."""
 
+import socket
 import ssl
 import struct
 import time
@@ -47,6 +48,33 @@ OK, END_OF_ROWS, END_BYTES = 0x00, 0xFE, 9
 
 _QUERY_HEAD = struct.Struct("<iB")
 """Three bytes of length, the packet's number 0, the command."""
+
+
+def fits_packet(statement: bytes) -> bool:
+    """Whether it can be sent with others in one exchange."""
+    return len(statement) < MAX_PACKET_LEN - 1
+
+
+def read_count(number: int, packet: bytes) -> int:
+    """What the answer to a statement without rows says: how many it matched or changed.
+
+    `number` is the packet's. The driver's own reading makes four objects of it, which in a small commit cost as much
+    as all the rest.
+
+    Raises:
+        MySQLError: the statement failed; or it is no such answer, and the connection is out of step.
+    """
+    if number != 1:  # 0: an error that is no answer, as at the server's shutdown
+        raise OperationalError(CR_SERVER_LOST, "the server ended the connection")
+    if packet[0] != OK:
+        MysqlPacket(packet, "utf8").check_error()
+        raise InternalError(0, "rows in answer to a statement without rows")
+    first = packet[1]
+    if first < LENGTH_OF_TWO:
+        return first
+    size = 2 if first == LENGTH_OF_TWO else 3 if first == LENGTH_OF_THREE else 8
+    return int.from_bytes(packet[2 : 2 + size], "little")
+
 
 if TYPE_CHECKING:
     _Base = DriverConnection[Cursor]
@@ -99,6 +127,9 @@ class Connection(_Base):
         self.opened = time.monotonic()
         self._deadline = min(deadline, self.opened + settings.connect_timeout)
         self._limit = 0.0
+        self._current_timeout: float | None = None
+        self.out_of_step = False
+        """Something was sent whose answer nobody has read."""
         limit = max(self._deadline - self.opened, SMALLEST_WAIT)
         encryption: dict[str, Any] = {"ssl": tls} if tls else {"ssl_disabled": True}
         with self._bounded():
@@ -155,22 +186,17 @@ class Connection(_Base):
         All are sent before the first answer is read, so that one that fails does not keep those behind it from
         being carried out: the transaction must be rolled back. The first failure is raised.
         """
-        if any(len(statement) >= MAX_PACKET_LEN - 1 for statement in statements):
+        if not all(map(fits_packet, statements)):
             return [self.run(statement) for statement in statements]
         with self._bounded():
             self._limit_waits()
             if not self.usable:
                 raise InterfaceError(0, "the connection is closed")
             self._result = None
-            packets = [
-                part
-                for statement in statements
-                for part in (_QUERY_HEAD.pack(len(statement) + 1, COMMAND.COM_QUERY), statement)
-            ]
-            if self._current_timeout != self._limit:  # type: ignore[has-type]  # the driver's
+            if self._current_timeout != self._limit:
                 self._sock.settimeout(self._limit)  # type: ignore[attr-defined]  # not in the stubs
                 self._current_timeout = self._limit
-            self._write_bytes(b"".join(packets))  # type: ignore[attr-defined]  # not in the stubs
+            self._write_bytes(self.packets(statements))  # type: ignore[attr-defined]  # not in the stubs
             counts: list[int] = []
             failure: MySQLError | None = None
             for _ in statements:
@@ -185,25 +211,47 @@ class Connection(_Base):
             return counts
 
     def _read_count(self) -> int:
-        """The answer to a statement without rows: how many it matched or changed.
-
-        The driver's own reading makes four objects of it, which in a small commit cost as much as all the rest.
-        """
         read = self._read_bytes  # type: ignore[attr-defined]  # not in the stubs, as what follows
         head = read(HEAD_BYTES)
-        if head[3] != 1:  # 0: an error that is no answer, as at the server's shutdown
+        number = head[3]
+        packet: bytes = read(int.from_bytes(head[:3], "little")) if number == 1 else b""
+        try:
+            return read_count(number, packet)
+        except MySQLError as error:
+            if number != 1 or isinstance(error, InternalError):
+                self._force_close()  # type: ignore[attr-defined]  # not in the stubs
+            raise
+
+    @staticmethod
+    def packets(statements: Sequence[bytes]) -> bytes:
+        """Statements as they are sent."""
+        return b"".join(
+            part
+            for statement in statements
+            for part in (_QUERY_HEAD.pack(len(statement) + 1, COMMAND.COM_QUERY), statement)
+        )
+
+    # ---- lent to a loop (in_loop.py)
+
+    def begin_in_loop(self) -> socket.socket:
+        """From now on a loop reads and writes; the socket does not block."""
+        self._result = None
+        lent: socket.socket = self._sock  # type: ignore[attr-defined]  # not in the stubs
+        lent.setblocking(False)
+        self._current_timeout = 0.0
+        return lent
+
+    def end_in_loop(self) -> None:
+        """The loop is done. A connection that is out of step is closed, without a word that might have to wait."""
+        if self.out_of_step and self.usable:
             self._force_close()  # type: ignore[attr-defined]  # not in the stubs
-            raise OperationalError(CR_SERVER_LOST, "the server ended the connection")
-        packet: bytes = read(int.from_bytes(head[:3], "little"))
-        if packet[0] != OK:
-            MysqlPacket(packet, self.encoding).check_error()
-            self._force_close()  # type: ignore[attr-defined]  # not in the stubs
-            raise InternalError(0, "rows in answer to a statement without rows")
-        first = packet[1]
-        if first < LENGTH_OF_TWO:
-            return first
-        size = 2 if first == LENGTH_OF_TWO else 3 if first == LENGTH_OF_THREE else 8
-        return int.from_bytes(packet[2 : 2 + size], "little")
+
+    def exchange_began(self) -> float:
+        """An exchange begins that does not come by `query` or `run_all`; what `exchange_ended` wants to know."""
+        return 0.0
+
+    def exchange_ended(self, began: float, *, succeeded: bool) -> None:
+        """The exchange is over."""
 
     def rows(self, query: str, arguments: object = None) -> list[tuple[Any, ...]]:
         """All rows of a query."""

@@ -84,9 +84,32 @@ class Pool:
             connection.allow(deadline)
             yield connection
         except BaseException:
-            self._give_back(connection, clean=False)
+            self.give_back(connection, clean=False)
             raise
-        self._give_back(connection, clean=True)
+        self.give_back(connection, clean=True)
+
+    def take_idle(self, deadline: float) -> Connection | None:
+        """A connection that is there already, to be given back; None where one would have to be waited for or made."""
+        with self._changed:
+            if not self._idle:
+                return None
+            self._lent += 1
+            connection = self._idle.pop()
+        connection.allow(deadline)
+        return connection
+
+    def give_back(self, connection: Connection, *, clean: bool) -> None:
+        """Take back what was lent. Where it is not `clean`, what was not committed is rolled back, and this waits."""
+        if not clean and connection.usable:
+            connection.try_roll_back()
+        worn = self._lifetime and time.monotonic() - connection.opened > self._lifetime
+        if connection.usable and worn:
+            connection.discard()
+        with self._changed:
+            self._lent -= 1
+            if connection.usable:
+                self._idle.append(connection)
+            self._changed.notify()
 
     def transact(self, work: Callable[[Connection], T], *, deadline: float | None = None) -> T:
         """Do `work` in one transaction and commit.
@@ -155,18 +178,6 @@ class Pool:
         if not free:
             raise DeadlineExceeded("all connections to the database are in use")
 
-    def _give_back(self, connection: Connection, *, clean: bool) -> None:
-        if not clean and connection.usable:
-            connection.try_roll_back()
-        worn = self._lifetime and time.monotonic() - connection.opened > self._lifetime
-        if connection.usable and worn:
-            connection.discard()
-        with self._changed:
-            self._lent -= 1
-            if connection.usable:
-                self._idle.append(connection)
-            self._changed.notify()
-
     def _forget_one(self) -> None:
         with self._changed:
             self._lent -= 1
@@ -229,21 +240,25 @@ class _CountedConnection(Connection):
         super().__init__(settings, **more)
 
     def query(self, sql: str | bytes, unbuffered: bool = False) -> int:  # noqa: FBT001 - the driver's
-        began = self._counters.began()
-        try:
-            result = super().query(sql, unbuffered)
-        except BaseException:
-            self._counters.ended(began, succeeded=False)
-            raise
-        self._counters.ended(began, succeeded=True)
-        return result
+        with self._counted():
+            return super().query(sql, unbuffered)
 
     def run_all(self, statements: Sequence[bytes]) -> list[int]:
+        with self._counted():
+            return super().run_all(statements)
+
+    def exchange_began(self) -> float:
+        return self._counters.began()
+
+    def exchange_ended(self, began: float, *, succeeded: bool) -> None:
+        self._counters.ended(began, succeeded=succeeded)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
         began = self._counters.began()
         try:
-            result = super().run_all(statements)
+            yield
         except BaseException:
             self._counters.ended(began, succeeded=False)
             raise
         self._counters.ended(began, succeeded=True)
-        return result

@@ -12,7 +12,8 @@ taken over from can never write again (ours.md section 2).
     schema       the numbered migrations
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Protocol
@@ -194,6 +195,19 @@ class Store(Protocol):
 
         Raises:
             Fenced, CommitFailed, CommitUnknown, Unrecoverable
+        """
+
+    def commit_in_loop(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        writes: Sequence[Write],
+        told: Sequence[Row],
+        done: Callable[[Callable[[], None] | None], None],
+    ) -> bool:
+        """Begin what `commit` does, in the loop and without waiting. False: nothing was begun, `commit` has to do it.
+
+        `done` is called in the loop: with None when the writes are durable, else with what is left to do, for a
+        thread: it does what `commit` would, its errors included, and must be called before anything else is committed.
         """
 
     def trim_history(self, first_kept: int, at_once: int) -> int:

@@ -1,7 +1,8 @@
 """The store without a database: the same promises, for tests of what stands on a store."""
 
+import asyncio
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 
@@ -80,6 +81,16 @@ class MemoryStore:
                 raise CommitFailed("the database was lost while it committed")
             self._apply(writes)
             self._database.history.extend(told)
+
+    def commit_in_loop(
+        self,
+        loop: asyncio.AbstractEventLoop,  # noqa: ARG002 - the protocol's, as those that follow
+        writes: Sequence[Write],  # noqa: ARG002
+        told: Sequence[Row],  # noqa: ARG002
+        done: Callable[[Callable[[], None] | None], None],  # noqa: ARG002
+    ) -> bool:
+        """A thread does it."""
+        return False
 
     def trim_history(self, first_kept: int, at_once: int) -> int:
         with self._database.lock:

@@ -8,6 +8,7 @@ The row tells more. Only we count with our epoch, so that after a connection bro
 says whether that commit took place, as soon as the database can be asked again.
 """
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,7 @@ from diego.bbs.store.statements import ACTUAL, DESIRED, DOMAINS, ENCRYPTED, TASK
 from diego.database import (
     Connection,
     ConnectionLost,
+    Conversation,
     DatabaseError,
     Deadlock,
     MissingTable,
@@ -45,6 +47,7 @@ from diego.database import (
     PoolStatistics,
     Settings,
 )
+from diego.database.in_loop import Outcome
 from diego.database.pool import PAUSE_SECONDS, PERIOD, READ_COMMITTED, REPEATABLE_READ
 from diego.models import ActualLRP, Domain
 from diego.runtime.logs import get_logger
@@ -174,33 +177,129 @@ class SqlStore:
 
     def _check_fence(self, changed: int) -> None:
         if changed != 1:
-            raise Fenced(f"another BBS has taken over since epoch {self._epoch}")
+            raise self._taken_over()
+
+    def _taken_over(self) -> Fenced:
+        return Fenced(f"another BBS has taken over since epoch {self._epoch}")
 
     # ---- writing
 
     def commit(self, writes: Sequence[Write], told: Sequence[Row] = ()) -> None:
+        work = self._work_of(self._statements(writes, told))
+        with self._writing:
+            self._write(work)
+
+    def commit_in_loop(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        writes: Sequence[Write],
+        told: Sequence[Row],
+        done: Callable[[Callable[[], None] | None], None],
+    ) -> bool:
+        if not self._writing.acquire(blocking=False):
+            return False
+        deadline = self._pool.deadline()
+        connection = self._pool.take_idle(deadline)
+        if connection is None:
+            self._writing.release()
+            return False
+        try:
+            statements = self._statements(writes, told)
+            if sum(map(len, statements)) <= EXCHANGE_BYTES:
+                self._converse(loop, connection, statements, deadline, done)
+                return True
+        except BaseException:
+            self._put_off(connection)
+            raise
+        self._put_off(connection)
+        return False
+
+    def _put_off(self, connection: Connection) -> None:
+        """Nothing was begun."""
+        self._pool.give_back(connection, clean=True)
+        self._writing.release()
+
+    def _converse(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connection: Connection,
+        statements: Sequence[bytes],
+        deadline: float,
+        done: Callable[[Callable[[], None] | None], None],
+    ) -> None:
+        """One attempt in the loop: the same two exchanges as `_attempt`. Whatever goes wrong is a thread's to mend."""
+        talk = Conversation(loop, connection, deadline)
+
+        def written(outcome: Outcome) -> None:
+            if isinstance(outcome, DatabaseError):
+                trouble(partial(self._undo, connection, outcome))
+            elif outcome[0] != 1:
+                trouble(partial(self._undo, connection, self._taken_over()))
+            else:
+                talk.exchange([b"COMMIT"], committed)
+
+        def committed(outcome: Outcome) -> None:
+            if isinstance(outcome, DatabaseError):
+                trouble(partial(self._find_out, connection, outcome))
+                return
+            talk.end()
+            self._seq += COMMIT_STEP
+            self._pool.give_back(connection, clean=True)
+            self._writing.release()
+            done(None)
+
+        def trouble(first: Callable[[], bool]) -> None:
+            talk.end()
+            done(partial(self._go_on, self._work_of(statements), first))
+
+        talk.exchange(statements, written)
+
+    def _undo(self, connection: Connection, failure: DatabaseError | Fenced) -> bool:
+        """An attempt failed before its commit."""
+        self._pool.give_back(connection, clean=False)
+        raise failure
+
+    def _find_out(self, connection: Connection, failure: DatabaseError) -> bool:
+        """An attempt failed in its commit. Whether it took place; if not, it was a deadlock."""
+        connection.discard()
+        self._pool.give_back(connection, clean=False)
+        return self._judge(failure)
+
+    def _go_on(self, work: Callable[[Connection], None], first: Callable[[], bool]) -> None:
+        """In a thread: what became of the first attempt, and the further ones."""
+        try:
+            self._write(work, first)
+        finally:
+            self._writing.release()
+
+    def _statements(self, writes: Sequence[Write], told: Sequence[Row]) -> list[bytes]:
         statements = [self._fence(COMMIT_STEP), *Statements.of(writes, self._encryption).texts()]
         statements += map(encoded, history.statements(told))
+        return statements
 
+    def _work_of(self, statements: Sequence[bytes]) -> Callable[[Connection], None]:
         def work(connection: Connection) -> None:
             exchanges = _exchanges(statements)
             self._check_fence(connection.run_all(next(exchanges))[0])
             for some in exchanges:
                 connection.run_all(some)
 
-        with self._writing:
-            self._write(work)
+        return work
 
     def trim_history(self, first_kept: int, at_once: int) -> int:
         return self._in_write(lambda connection: history.trim(connection, first_kept, at_once))
 
-    def _write(self, work: Callable[[Connection], None]) -> None:
-        """One fenced transaction, tried again where that helps; `self._writing` is held."""
+    def _write(self, work: Callable[[Connection], None], first: Callable[[], bool] | None = None) -> None:
+        """One fenced transaction, tried again where that helps; `self._writing` is held.
+
+        `first` tells how the first attempt ended that was made already, as `_attempt` would.
+        """
         deadline = self._pool.deadline()
+        attempt = first or partial(self._attempt, work, deadline)
         lost = deadlocks = 0
         while True:
             try:
-                if self._attempt(work, deadline):
+                if attempt():
                     return
                 deadlocks += (
                     1  # at the commit: on a Galera cluster a later writer of the same row finds out there
@@ -221,6 +320,7 @@ class SqlStore:
                 raise CommitFailed(_told(error)) from error
             if lost > 1 or deadlocks >= DEADLOCKS:
                 raise CommitFailed(_told(cause)) from cause
+            attempt = partial(self._attempt, work, deadline)
 
     def _attempt(self, work: Callable[[Connection], None], deadline: float) -> bool:
         """Whether the transaction took place; if not, it was a deadlock. `work` begins with writing the fence.
@@ -236,6 +336,15 @@ class SqlStore:
                 self._seq += COMMIT_STEP
                 return True
             connection.discard()
+        return self._judge(failure)
+
+    def _judge(self, failure: DatabaseError) -> bool:
+        """Whether the commit that ended with `failure` took place; if not, it was a deadlock.
+
+        Raises:
+            CommitFailed: it failed otherwise, for certain.
+            CommitUnknown, Fenced
+        """
         if self._took_place(failure):
             return True
         if isinstance(failure, Deadlock):
