@@ -1,8 +1,8 @@
 """Listens to many event streams, and notes when each event came: `python -m bench.listen`, as bench.streams wants it.
 
-One line of JSON in, "ready" out when all are connected; it ends when all have heard `count` events and one more, or a
-while after it was told to stop; it prints the seconds of CPU that hearing took. The times lie in `target`: for
-each stream their number, then the times.
+One line of JSON in, "ready" out when all are connected; it ends when all have heard `count` events, or a while after
+it was told to stop; it prints the seconds of CPU that hearing took. The times lie in `target`: for each stream their
+number, then the times. What the first stream was sent lies beside it, in a file that ends in `.text`.
 """
 
 import json
@@ -12,55 +12,102 @@ import ssl
 import sys
 import time
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 PATH = "/v1/events/lrp_instances.r1"
-EVENT = b"\nevent: "
+PIECE = 256 << 10
 PATIENCE = 15.0
 """Seconds after the stop in which late events still count."""
 
 
 class Stream:
-    """One stream, and when its events came."""
+    """One stream, and when its events came, each whole and with the number after that of the one before.
+
+    What the socket has is read at once and decrypted in memory, and of an event only its size and number are looked at:
+    the listeners share the machine with the server, as they would not in a deployment.
+    """
+
+    raw = bytearray(PIECE)
+    plain = bytearray(PIECE)
 
     def __init__(self, order: dict[str, Any], context: ssl.SSLContext) -> None:
         address = urlsplit(order["url"])
-        plain = socket.create_connection((address.hostname or "", address.port or 0), 30)
-        self.socket = context.wrap_socket(plain, server_hostname=address.hostname)
-        self.socket.sendall(f"POST {PATH} HTTP/1.1\r\nHost: bbs\r\nContent-Length: 0\r\n\r\n".encode())
+        self.socket = socket.create_connection((address.hostname or "", address.port or 0), 30)
+        self._incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, outgoing, server_hostname=address.hostname)
         self.times = array("d")
-        self._end = b""
+        self.kept: list[bytes] | None = None
+        """All text, if it is to be kept."""
+        self._missing = 0
+        self._begun = b""
+        while True:
+            try:
+                self._tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                self.socket.sendall(outgoing.read())
+                self._receive()
+        self._tls.write(f"POST {PATH} HTTP/1.1\r\nHost: bbs\r\nContent-Length: 0\r\n\r\n".encode())
+        self.socket.sendall(outgoing.read())
         head = b""
         while b"\r\n\r\n" not in head:
-            piece = self.socket.recv(65536)
-            if not piece:
+            if not self._receive():
                 raise ConnectionResetError("a stream ended in its head")
-            head += piece
-        if b" 200 " not in head.split(b"\r\n")[0]:
+            head += b"".join(bytes(self.plain[:size]) for size in self._decrypted())
+        if b" 200 " not in head.split(b"\r\n")[0] or not head.endswith(b"\r\n\r\n"):
             raise ValueError(head.decode("latin-1"))
-        self._count(head.partition(b"\r\n\r\n")[2])
         self.socket.setblocking(False)
 
     def read(self) -> bool:
         """Note what came; False at the end of the stream."""
-        while True:
-            try:
-                piece = self.socket.recv(65536)
-            except (ssl.SSLWantReadError, BlockingIOError):
-                return True
-            if not piece:
-                return False
-            self._count(piece)
-
-    def _count(self, piece: bytes) -> None:
-        text = self._end + piece
-        found = text.count(EVENT)
         now = time.monotonic()
-        for _ in range(found):
+        if not self._receive():
+            return False
+        for size in self._decrypted():
+            self._note(size, now)
+        return True
+
+    def _receive(self) -> int:
+        size = self.socket.recv_into(self.raw)
+        self._incoming.write(memoryview(self.raw)[:size])
+        return size
+
+    def _decrypted(self) -> Iterator[int]:
+        """Have it in `plain`, piece by piece; their sizes."""
+        while self._incoming.pending or self._tls.pending():
+            try:
+                yield int(self._tls.read(PIECE, self.plain))  # the stubs know the other form only
+            except ssl.SSLWantReadError:
+                return
+
+    def _note(self, size: int, now: float) -> None:
+        if self.kept is not None:
+            self.kept.append(bytes(self.plain[:size]))
+        if self._missing > size:
+            self._missing -= size
+            return
+        if self._missing:
             self.times.append(now)
-        self._end = text[-(len(EVENT) - 1) :]
+        at, self._missing = self._missing, 0
+        text: bytes | bytearray = self.plain
+        if self._begun:
+            text = self._begun + self.plain[at:size]
+            at, size, self._begun = 0, len(text), b""
+        while at < size:
+            line = text.find(b"\r\n", at, size)
+            begin = b"id: %d\n" % len(self.times)
+            if line < 0 or line + 2 + len(begin) > size:
+                self._begun = bytes(text[at:size])
+                return
+            if not text.startswith(begin, line + 2):
+                raise ValueError(f"not event {len(self.times)}: {text[line + 2 : line + 50]!r}")
+            at = line + 4 + int(text[at:line], 16)
+            if at <= size:
+                self.times.append(now)
+        self._missing = at - size
 
 
 def main() -> None:
@@ -68,12 +115,15 @@ def main() -> None:
     context = ssl.create_default_context(cafile=order["ca"])
     context.load_cert_chain(order["cert"], order["key"])
     streams = [Stream(order, context) for _ in range(order["streams"])]
+    streams[0].kept = []
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     cpu = time.process_time()
-    hear(streams, order["count"] + 1)
+    hear(streams, order["count"])
     cpu = time.process_time() - cpu
-    with Path(order["target"]).open("wb") as file:
+    target = Path(order["target"])
+    target.with_suffix(".text").write_bytes(b"".join(streams[0].kept or []))
+    with target.open("wb") as file:
         for stream in streams:
             file.write(array("q", [len(stream.times)]).tobytes() + stream.times.tobytes())
     print(json.dumps(cpu))

@@ -18,6 +18,7 @@ from diego.bbs.store.memory import MemoryDatabase, MemoryStore
 from diego.bbs.takeover import fill
 from diego.models import ActualLRP, BbsError, CellPresence, Task
 from diego.runtime.api import Answer, Bulk, Pending, Reply
+from diego.runtime.hub import Hub, Run
 from diego.runtime.process import Runtime
 from support.records import NOW
 from support.worker import running, until
@@ -97,15 +98,23 @@ class FakeCallbacks(Callbacks):
 class Listener:
     """One who listens to everything."""
 
-    def __init__(self) -> None:
-        self.heard: list[str] = []
+    def __init__(self, runtime: Runtime, hub: Hub) -> None:
+        self._runtime, self._hub = runtime, hub
+        self._heard: list[str] = []
+        runtime.call_in_loop(hub.join, self, None, runtime.loop)
 
-    def send_event(self, event: bytes) -> bool:
-        self.heard.append(event.split(b"event: ")[1].split(b"\n")[0].decode())
+    @property
+    def heard(self) -> list[str]:
+        """The names of all events that were published before this look."""
+        self._runtime.call_in_loop(self._hub.flush)
+        return self._heard
+
+    def send_events(self, run: Run) -> bool:
+        self._heard += [text.split(b"event: ")[1].split(b"\n")[0].decode() for text in run.texts]
         return True
 
     def end_stream(self) -> None:
-        self.heard.append("end")
+        self._heard.append("end")
 
 
 @dataclass
@@ -204,21 +213,14 @@ def active_bbs(
         )  # fmt: skip
         service = Service(context, max_task_retries=max_task_retries)
         convergence = Convergence(service, limits or TaskLimits(), runtime.stopping)
-        listeners = Listener(), Listener(), Listener()
-
-        def listen() -> None:
-            for hub, listener in zip(
-                (announcer.instances, announcer.groups, announcer.tasks), listeners, strict=True
-            ):
-                hub.join(listener, None, runtime.loop)
-
-        runtime.call_in_loop(listen)
+        hubs = announcer.instances, announcer.groups, announcer.tasks
+        instances, groups, tasks = (Listener(runtime, hub) for hub in hubs)
         runtime.background("committer", lambda: committer.run(store))
         until(lambda: committer.ready)
         try:
             yield ActiveBbs(
                 runtime, database, memory, committer, service, convergence, cells, reps, auctioneer, callbacks,
-                *listeners, clock,
+                instances, groups, tasks, clock,
             )  # fmt: skip
         finally:
             committer.stop(1)

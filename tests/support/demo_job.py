@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from flask import Flask
 
-from diego.runtime.api import Api, Call, Hub, Pending, Subscribe
+from diego.runtime.api import Api, Call, Pending, Subscribe
 from diego.runtime.config import Duration
 from diego.runtime.debug import debug_api
+from diego.runtime.hub import Hub
 from diego.runtime.job import Job
 from diego.runtime.main import run
 from diego.runtime.process import Runtime

@@ -13,7 +13,7 @@ from diego.bbs.core.layers import downgrade_task
 from diego.bbs.core.lifecycle import Change, Crash, Rows
 from diego.models import DesiredLRP, Task
 from diego.models.entries import list_entry
-from diego.runtime.api import Hub
+from diego.runtime.hub import Hub
 
 
 class Heard(Protocol):

@@ -8,8 +8,6 @@ reads the request's body and writes the answer piece by piece, or takes the conn
 Errors of HTTP itself are answered as the original's Go servers do (golden/bbs-domains-cells-ping.json).
 """
 
-import asyncio
-import base64
 import re
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -21,6 +19,7 @@ from flask import Flask, Response, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from diego.runtime.hub import Hub
 from diego.runtime.logs import get_logger
 from diego.runtime.metrics import Tally
 
@@ -105,93 +104,6 @@ class Pending:
     @property
     def answer(self) -> "Answer | None":
         return self._answer
-
-
-class Subscriber(Protocol):
-    """One who listens to a hub: a connection, in the server."""
-
-    def send_event(self, event: bytes) -> bool:
-        """Send one event's text. False when this listener is too slow to be kept."""
-
-    def end_stream(self) -> None:
-        """Send the end of the stream."""
-
-
-class Hub:
-    """Everyone who listens to one kind of event, and what they hear (contract/bbs-api.md section 5).
-
-    `publish` may be called from any thread; two events published one after the other are heard in that order.
-    Nothing is remembered: a listener hears what is published after it came.
-    """
-
-    def __init__(self) -> None:
-        self._members: dict[Subscriber, _Membership] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = 0
-        self.closed = False
-        self.dropped = 0
-        """Listeners that were too slow."""
-
-    @property
-    def subscribers(self) -> int:
-        return len(self._members)
-
-    def publish(self, event: str, data: bytes, *, tag: Any = None) -> None:
-        """Tell everyone whose `wants(tag)` is true. `data` is the event's message and must not be empty."""
-        loop = self._loop
-        if loop is None:
-            return
-        if threading.get_ident() == self._thread:
-            self._send(event, data, tag)
-        else:
-            _in_loop(loop, self._send, event, data, tag)
-
-    def close(self) -> None:
-        """End every stream with its last chunk, and take no more listeners."""
-        self.closed = True
-        if self._loop is None:
-            return
-        if threading.get_ident() == self._thread:
-            self._end()
-        else:
-            _in_loop(self._loop, self._end)
-
-    # In the loop:
-
-    def join(
-        self,
-        member: Subscriber,
-        wants: Callable[[Any], bool] | None,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self._loop, self._thread = loop, threading.get_ident()
-        self._members[member] = _Membership(wants)
-
-    def leave(self, member: Subscriber) -> None:
-        self._members.pop(member, None)
-
-    def _send(self, event: str, data: bytes, tag: Any) -> None:
-        if not self._members:
-            return
-        text = b"event: %b\ndata: %b\n\n" % (event.encode(), base64.b64encode(data))
-        for member, membership in list(self._members.items()):
-            if membership.wants is not None and not membership.wants(tag):
-                continue
-            number, membership.number = membership.number, membership.number + 1
-            if not member.send_event(b"id: %d\n%b" % (number, text)):
-                self._members.pop(member, None)
-                self.dropped += 1
-
-    def _end(self) -> None:
-        for member in list(self._members):
-            member.end_stream()
-        self._members.clear()
-
-
-@dataclass(slots=True)
-class _Membership:
-    wants: Callable[[Any], bool] | None
-    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,12 +286,3 @@ def _unexpected(_error: Exception) -> ResponseReturnValue:
     """Our own mistake: told in the log, and to the caller only that it happened."""
     log.exception("unexpected-error", method=request.method, path=request.path)
     return Response(b"", 500, content_type="")
-
-
-def _in_loop(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: Any) -> None:
-    """Have it called in the loop; when the loop has ended nobody listens any more."""
-    try:
-        loop.call_soon_threadsafe(function, *arguments)
-    except RuntimeError:
-        if not loop.is_closed():
-            raise

@@ -24,12 +24,12 @@ from diego.runtime.api import (
     Call,
     DirectRoute,
     ExchangeHandler,
-    Hub,
     Pending,
     Reply,
     Subscribe,
 )
 from diego.runtime.exchange import BODILESS, Disconnected, Exchange
+from diego.runtime.hub import Hub, Run
 
 if TYPE_CHECKING:
     from diego.runtime.server import Listener, Server
@@ -125,7 +125,8 @@ class Connection(asyncio.Protocol):
         self._chunks: Iterator[bytes] | None = None
         self._bulk_left = 0
         self._hub: Hub | None = None
-        self._events: deque[bytes] = deque()
+        self._events: deque[Run] = deque()
+        self._unheard = 0
         self._task: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None
         self._held: list[bytes] = []
@@ -210,6 +211,8 @@ class Connection(asyncio.Protocol):
     def stop(self) -> None:
         """The job ends: streams get their last chunk, idle connections close, others close when answered."""
         self._keep = False
+        if self._hub is not None:
+            self._hub.flush()
         if self._hub is not None:
             self._hub.leave(self)
             self.end_stream()
@@ -601,22 +604,24 @@ class Connection(asyncio.Protocol):
         self._hub = hub
         hub.join(self, subscription.wants, self._server.loop)
 
-    def send_event(self, event: bytes) -> bool:
-        """Send one event, or keep it for later; False when too many wait, and the stream is at its end."""
+    def send_events(self, run: Run) -> bool:
+        """Send events, or keep them for later; False when too many wait, and the stream is at its end."""
         if self.closing:
             return False
-        request = cast(Request, self._current)
-        frame = event if request.old_protocol else b"%x\r\n%b\r\n" % (len(event), event)
         if not self._full:
-            self._transport.write(frame)
+            self._transport.write(self._form(run))
             return True
-        self._events.append(frame)
-        if len(self._events) <= self._limits.events:
+        self._events.append(run)
+        self._unheard += len(run)
+        if self._unheard <= self._limits.events:
             return True
         self._hub = None
         self._server.count_refusal("slow subscriber")
         self.abort()
         return False
+
+    def _form(self, run: Run) -> bytes:
+        return run.plain if self._current is not None and self._current.old_protocol else run.chunks
 
     def end_stream(self) -> None:
         """The last chunk, then the end of the connection."""
@@ -638,7 +643,9 @@ class Connection(asyncio.Protocol):
         self._full = False
         if self._hub is not None:
             while self._events and not self._full:
-                self._transport.write(self._events.popleft())
+                run = self._events.popleft()
+                self._unheard -= len(run)
+                self._transport.write(self._form(run))
             return
         self.deadline = 0.0
         if self._drain is not None and not self._drain.done():

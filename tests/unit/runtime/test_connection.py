@@ -7,7 +7,8 @@ import pytest
 from flask import Flask, request
 from flask.typing import ResponseReturnValue
 
-from diego.runtime.api import Answer, Api, Bulk, Call, Hub, Pending, Reply, Subscribe
+from diego.runtime.api import Answer, Api, Bulk, Call, Pending, Reply, Subscribe
+from diego.runtime.hub import Hub
 from diego.runtime.limits import Limits
 from diego.runtime.process import Runtime
 from support.rawhttp import RawClient

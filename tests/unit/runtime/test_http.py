@@ -12,9 +12,10 @@ import pytest
 from flask import Flask
 
 from diego.certificates import issue, make_ca
-from diego.runtime.api import Answer, Api, Call, Hub, Reply, Subscribe
+from diego.runtime.api import Answer, Api, Call, Reply, Subscribe
 from diego.runtime.exchange import Exchange
 from diego.runtime.http import ConnectionFailed, HttpClient
+from diego.runtime.hub import Hub
 from diego.runtime.tls import TlsError, client_context, server_context
 from support.worker import free_port, running, until
 

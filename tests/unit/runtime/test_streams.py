@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 
-from diego.runtime.api import Answer, Api, Call, Hub, Subscribe
+from diego.runtime.api import Answer, Api, Call, Subscribe
+from diego.runtime.hub import Hub
 from diego.runtime.limits import Limits
 from diego.runtime.process import Runtime
 from support.rawhttp import RawClient

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 from flask import Flask
 
-from diego.runtime.api import Answer, Api, Bulk, Call, Hub, Pending, Reply, Subscribe
+from diego.runtime.api import Answer, Api, Bulk, Call, Pending, Reply, Subscribe
 from diego.runtime.connection import Request
+from diego.runtime.hub import Hub
 from diego.runtime.metrics import Tally
 from diego.runtime.process import Runtime
 from support.rawhttp import RawClient

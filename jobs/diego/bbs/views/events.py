@@ -5,7 +5,8 @@ from collections.abc import Callable
 from diego.bbs.events import Announcer, wants_cell
 from diego.bbs.views.routes import Routes, parsed
 from diego.models import BbsError
-from diego.runtime.api import Answer, Hub, Reply, Subscribe
+from diego.runtime.api import Answer, Reply, Subscribe
+from diego.runtime.hub import Hub
 from diego.wire import events_pb2
 
 FAILED = Reply(500, b"", "text/plain; charset=utf-8")
