@@ -1,4 +1,7 @@
-"""Encoded messages as the entries of a list answer: every list of the BBS has its entries in field 2."""
+"""Encoded parts of messages, put together without the message: much is only handed on.
+
+Every list of the BBS has its entries in field 2.
+"""
 
 LIST_ENTRY = b"\x12"
 ONE_BYTE = 0x80
@@ -16,6 +19,17 @@ def entry_content(entry: bytes) -> bytes:
     while entry[start] & 0x80:
         start += 1
     return entry[start + 1 :]
+
+
+def map_entry(key: str, value: bytes) -> bytes:
+    """The content of one entry of a map from texts to texts, bytes or (encoded) messages, as protobuf writes it."""
+    name = key.encode()
+    return b"\x0a%b%b\x12%b%b" % (varint(len(name)), name, varint(len(value)), value)
+
+
+def map_order(key: str) -> bytes:
+    """What protobuf sorts a map's entries by, where it sorts them: of two keys that begin alike the longer is first."""
+    return key.encode() + b"\xff"
 
 
 def varint(number: int) -> bytes:

@@ -70,3 +70,22 @@ def test_a_label_of_127_bytes_is_fine() -> None:
     long = Encryption("ä" * 63 + "x", {"ä" * 63 + "x": "secret"})
 
     assert long.decrypt(long.encrypt(b"content")) == b"content"
+
+
+def test_what_stands_where_there_is_nothing_is_made_once_and_reads_as_it_was() -> None:
+    keys = Encryption("key", {"key": "secret"})
+    first = keys.encrypt_empty(b"null")
+
+    assert keys.encrypt_empty(b"null") == first
+    assert keys.decrypt(first) == b"null"
+    assert keys.encrypt_empty(b"{}") != first
+    assert keys.encrypt(b"null") != first
+
+
+def test_no_nonce_is_used_twice() -> None:
+    keys = Encryption("key", {"key": "secret"})
+
+    texts = {keys.encrypt(b"content") for _ in range(1000)}
+
+    nonces = {base64.b64decode(text[2:])[4:16] for text in texts}
+    assert len(nonces) == 1000

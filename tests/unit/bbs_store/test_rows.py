@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from diego.bbs.store import UnreadableDesired, rows
 from diego.bbs.store.encryption import Encryption
 from diego.models import ActualLRPState, DesiredLRP, Presence, TaskState
+from diego.models.desired_lrp import DesiredParts
 from diego.wire import desired_lrp_pb2
 from support.stored import NOW, a_desired_lrp, a_task, an_actual_lrp
 
@@ -111,6 +112,35 @@ def test_the_text_of_a_route_comes_back_unchanged(
     }
 
     assert rows.routes_of(rows.routes_json(told).decode()) == told
+
+
+texts = st.text(max_size=200)
+
+
+@given(st.dictionaries(texts, st.tuples(texts, st.sampled_from([0, 1, 2])), max_size=5))
+def test_metric_tags_are_written_as_protobuf_writes_them(tags: dict[str, tuple[str, int]]) -> None:
+    message = desired_lrp_pb2.DesiredLRP()
+    for name, (static, dynamic) in tags.items():
+        message.metric_tags[name].static = static
+        message.metric_tags[name].dynamic = dynamic  # type: ignore[assignment]  # the stubs want the enum's own int
+    wanted = sorted((name, static, dynamic) for name, (static, dynamic) in tags.items())
+
+    parts = DesiredParts(metric_tags=rows.encoded_tags(wanted))
+
+    assert parts.SerializeToString() == message.SerializeToString(deterministic=True)
+
+
+@given(st.dictionaries(texts, st.binary(max_size=300), max_size=5))
+def test_routes_are_written_as_protobuf_writes_them(routes: dict[str, bytes]) -> None:
+    told = desired_lrp_pb2.ProtoRoutes(routes=routes).SerializeToString(deterministic=True)
+
+    assert rows.encoded_routes(routes) == told
+
+
+@pytest.mark.parametrize("dynamic", [-1, 2**31, 1.5, "NEITHER"])
+def test_a_dynamic_value_that_is_none_is_refused(dynamic: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        rows.read_wanted_tags(json.dumps({"tag": {"dynamic": dynamic}}).encode())
 
 
 @pytest.mark.parametrize("text", ["", "7", "{", '{"a"}', '{"a":1', '{"a":1,}', '{"a":1]'])

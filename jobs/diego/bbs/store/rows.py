@@ -6,7 +6,6 @@ columns. JSON columns hold what the original writes: compact, names in order.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
 from sys import intern
 from typing import Any
 
@@ -24,6 +23,7 @@ from diego.models.desired_lrp import (
     part_drivers,
     wanted_metric_tags,
 )
+from diego.models.entries import map_entry, map_order, varint
 from diego.wire import (
     actual_lrp_pb2,
     desired_lrp_pb2,
@@ -36,6 +36,9 @@ from diego.wire.shallow import shallow
 
 HEADER = b"\x02\x00"
 """Before a protobuf message in an encrypted column; both bytes are ignored on reading."""
+
+EMPTY = frozenset({HEADER, b"null", b"{}", b"[]"})
+"""What encrypted columns hold where there is nothing to tell."""
 
 DESIRED_COLUMNS = (
     "process_guid", "domain", "log_guid", "annotation", "instances", "memory_mb", "disk_mb", "rootfs", "routes",
@@ -54,18 +57,19 @@ TASK_COLUMNS = (
 
 RunInfoParts = shallow(desired_lrp_pb2.DesiredLRPRunInfo)
 
-_IN_BOTH = [
-    each
-    for each in desired_lrp_pb2.DesiredLRPRunInfo.DESCRIPTOR.fields
-    if each.name in desired_lrp_pb2.DesiredLRP.DESCRIPTOR.fields_by_name and each.name != "metric_tags"
-]
-"""The fields that the run info holds for the desired LRP: texts and numbers, lists, and parts that may be absent."""
+_SHARED = {
+    each: each.name
+    for twin in (RunInfoParts.DESCRIPTOR, DesiredParts.DESCRIPTOR)
+    for each in twin.fields
+    if each.name in desired_lrp_pb2.DesiredLRP.DESCRIPTOR.fields_by_name
+    and each.name in desired_lrp_pb2.DesiredLRPRunInfo.DESCRIPTOR.fields_by_name
+    and each.name != "metric_tags"
+}
+"""The fields that the run info holds for the desired LRP, in both twins: their names."""
 
-_PLAIN = tuple(each.name for each in _IN_BOTH if not each.is_repeated and not each.has_presence)
-_LISTS = tuple(each.name for each in _IN_BOTH if each.is_repeated)
-_PARTS = tuple(each.name for each in _IN_BOTH if each.has_presence)
+_DYNAMIC: dict[str, int] = dict(metric_tags_pb2.MetricTagValue.DynamicValue.items())
+LARGEST_ENUM = 2**31 - 1
 
-_plain = attrgetter(*_PLAIN)
 _decoder = json.JSONDecoder()
 
 
@@ -75,7 +79,6 @@ def desired_columns(record: DesiredLRP, encryption: Encryption) -> tuple[Any, ..
     drivers = part_drivers(parts)
     placement = volume_mount_pb2.VolumePlacement(driver_names=drivers).SerializeToString() if drivers else b""
     routes = desired_lrp_pb2.ProtoRoutes.FromString(parts.routes).routes
-    encrypt = encryption.encrypt
     return (
         parts.process_guid,
         parts.domain,
@@ -85,14 +88,14 @@ def desired_columns(record: DesiredLRP, encryption: Encryption) -> tuple[Any, ..
         parts.memory_mb,
         parts.disk_mb,
         parts.root_fs,
-        encrypt(routes_json(routes)),
-        encrypt(HEADER + placement),
+        _encrypted(routes_json(routes), encryption),
+        _encrypted(HEADER + placement, encryption),
         record.tag.epoch,
         record.tag.index,
-        encrypt(HEADER + _run_info(parts, record.created_at)),
+        encryption.encrypt(HEADER + _run_info(parts, record.created_at)),
         json_list(parts.PlacementTags),
         parts.max_pids,
-        encrypt(wanted_tags_json(record.metric_tags)),
+        _encrypted(wanted_tags_json(record.metric_tags), encryption),
         parts.update_strategy,
     )
 
@@ -102,23 +105,14 @@ def _run_info(parts: Any, created_at: int) -> bytes:
     key = desired_lrp_pb2.DesiredLRPKey(
         process_guid=parts.process_guid, domain=parts.domain, log_guid=parts.log_guid
     )
-    info = RunInfoParts(desired_lrp_key=key.SerializeToString(), created_at=created_at)
-    _hand_over(parts, info)
+    info = RunInfoParts(desired_lrp_key=key.SerializeToString(), created_at=created_at, **_shared(parts))
     encoded: bytes = info.SerializeToString()
     return encoded
 
 
-def _hand_over(source: Any, target: Any) -> None:
-    """Copy what the run info holds for the desired LRP from the one to the other, in either direction."""
-    for name, value in zip(_PLAIN, _plain(source), strict=True):
-        if value:
-            setattr(target, name, value)
-    for name in _PARTS:
-        if source.HasField(name):
-            setattr(target, name, getattr(source, name))
-    for name in _LISTS:
-        if some := getattr(source, name):
-            getattr(target, name).extend(some)
+def _shared(source: Any) -> dict[str, Any]:
+    """What the run info holds for the desired LRP, by name, from either twin."""
+    return {_SHARED[each]: value for each, value in source.ListFields() if each in _SHARED}
 
 
 def desired_record(columns: Sequence[Any], encryption: Encryption) -> DesiredLRP | UnreadableDesired:
@@ -134,12 +128,9 @@ def desired_record(columns: Sequence[Any], encryption: Encryption) -> DesiredLRP
     run_info.DiscardUnknownFields()
     try:
         by_router = routes_of(encryption.decrypt(routes).decode())
-        told = desired_lrp_pb2.ProtoRoutes(routes=by_router).SerializeToString(deterministic=True)
-        tags = desired_lrp_pb2.DesiredLRP()
         if metric_tags:
-            wanted = read_wanted_tags(encryption.decrypt(metric_tags), tags.metric_tags)
+            wanted = read_wanted_tags(encryption.decrypt(metric_tags))
         else:
-            tags.metric_tags.MergeFrom(run_info.metric_tags)
             wanted = wanted_metric_tags(run_info.metric_tags)
         tag = ModificationTag(epoch, index or 0)
         info = RunInfoParts.FromString(run_info.SerializeToString(deterministic=True))
@@ -158,10 +149,10 @@ def desired_record(columns: Sequence[Any], encryption: Encryption) -> DesiredLRP
             modification_tag=modification_tag_pb2.ModificationTag(
                 epoch=tag.epoch, index=tag.index
             ).SerializeToString(),
-            routes=told,
-            metric_tags=DesiredParts.FromString(tags.SerializeToString(deterministic=True)).metric_tags,
+            routes=encoded_routes(by_router),
+            metric_tags=encoded_tags(wanted),
+            **_shared(info),
         )
-        _hand_over(info, parts)
     except (Undecodable, ValueError, TypeError, AttributeError):
         return UnreadableDesired(process_guid, domain, deletable=False)
     return DesiredLRP.stored(
@@ -192,13 +183,13 @@ def actual_columns(lrp: ActualLRP, encryption: Encryption) -> tuple[Any, ...]:
         lrp.cell_id,
         lrp.placement_error,
         lrp.since,
-        encryption.encrypt(HEADER + lrp.net_info),
+        _encrypted(HEADER + lrp.net_info, encryption),
         lrp.tag.epoch,
         lrp.tag.index,
         lrp.crash_count,
         lrp.crash_reason,
-        encryption.encrypt(_json(None if routes is None else [{"hostname": name} for name in routes])),
-        encryption.encrypt(_json(lrp.metric_tags if lrp.metric_tags is None else dict(lrp.metric_tags))),
+        _encrypted(_json(None if routes is None else [{"hostname": name} for name in routes]), encryption),
+        _encrypted(_json(lrp.metric_tags if lrp.metric_tags is None else dict(lrp.metric_tags)), encryption),
         int(lrp.routable),
         lrp.availability_zone,
     )
@@ -326,25 +317,43 @@ def wanted_tags_json(tags: Iterable[MetricTag]) -> bytes:
     return _json(told)
 
 
-def read_wanted_tags(content: bytes, into: Any) -> tuple[MetricTag, ...]:
-    """The inverse of `wanted_tags_json`, also into a message's map.
+def read_wanted_tags(content: bytes) -> tuple[MetricTag, ...]:
+    """The inverse of `wanted_tags_json`.
 
     Raises:
         ValueError, TypeError, AttributeError: something else.
     """
-    numbers = metric_tags_pb2.MetricTagValue.DynamicValue
     wanted: list[MetricTag] = []
     for name, value in (orjson.loads(content) or {}).items():
         static, dynamic = value.get("static", ""), value.get("dynamic", 0)
-        number = numbers.Value(dynamic) if isinstance(dynamic, str) else dynamic
-        tag = into[name]
-        if static:
-            tag.static = static
-        if number:
-            tag.dynamic = number
+        number = _DYNAMIC.get(dynamic, -1) if isinstance(dynamic, str) else dynamic
+        if not isinstance(number, int) or not 0 <= number <= LARGEST_ENUM:
+            raise ValueError(f"no dynamic value: {number}")
         wanted.append((intern(name), intern(static), number))
     wanted.sort()
     return tuple(wanted)
+
+
+def encoded_tags(tags: Iterable[MetricTag]) -> list[bytes]:
+    """The entries of a desired LRP's map of metric tags, as protobuf writes them."""
+    return [
+        map_entry(
+            name,
+            (b"\x0a%b%b" % (varint(len(text := static.encode())), text) if static else b"")
+            + (b"\x10%b" % varint(dynamic) if dynamic else b""),
+        )
+        for name, static, dynamic in sorted(tags, key=lambda tag: map_order(tag[0]))
+    ]
+
+
+def encoded_routes(routes: Mapping[str, bytes]) -> bytes:
+    """A message ProtoRoutes, as protobuf writes it."""
+    entries = [map_entry(name, routes[name]) for name in sorted(routes, key=map_order)]
+    return b"".join([b"\x0a%b%b" % (varint(len(entry)), entry) for entry in entries])
+
+
+def _encrypted(content: bytes, encryption: Encryption) -> str:
+    return encryption.encrypt_empty(content) if content in EMPTY else encryption.encrypt(content)
 
 
 def _message(text: str, encryption: Encryption) -> bytes:
