@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -190,6 +191,18 @@ def test_a_caller_with_a_certificate_of_another_authority_is_turned_away(
 
     assert refused.value.code in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
     stranger.close()
+
+
+def test_who_does_not_get_through_the_handshake_is_let_go(
+    locket: LocketProcess, client: LocketClient
+) -> None:
+    host, port = locket.address.split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as silent:
+        silent.sendall(b"\x16\x03\x01\x02\x00\x01")
+
+        assert silent.recv(100) == b""
+
+    assert keys(client) == []
 
 
 def test_any_certificate_of_the_authority_is_welcome(locket: LocketProcess, pki: Path) -> None:

@@ -33,6 +33,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", BYTES_LIMIT),
     ("grpc.max_send_message_length", -1),
+    # Who does not get through its handshake is let go; by default after two minutes.
+    ("grpc.server_handshake_timeout_ms", 10_000),
     # The clients ping after 10 s of silence, calls or not. By default a server takes that for abuse.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
