@@ -26,7 +26,7 @@ test-small: venv  ## the tests of a lab of five hosts, with one of its own
 lint: venv  ## what CI lints
 	@scripts/lint
 
-chaos: venv  ## faults on purpose under load, judged from outside [EXPERIMENT=n SEED=n ROUNDS=n]
+chaos: venv  ## faults on purpose under load, judged from outside [EXPERIMENT=n SEED=n ROUNDS=n JOBS=n]
 	@scripts/chaos
 
 bench: venv  ## measure, and print what was measured

@@ -1,101 +1,195 @@
 """Run the experiments: `make chaos`, `make chaos EXPERIMENT=3 SEED=7`. Cut, it goes on where it was.
 
-Every run leaves a directory .lab/chaos/SEED-NUMBER-ROUND with its history and the jobs' logs. The verdict is the
-checker's, asked in a process of its own.
+Several run side by side, each a process in namespaces of its own: its processes end with it, and its ports are its
+own, also those of a server that is down. One that must have the machine for itself gets it, at the end of a round.
+
+Every run leaves a directory .lab/chaos/SEED-NUMBER-ROUND; what came of all of them is in .lab/chaos/SEED.json.
 """
 
 import argparse
-import contextlib
+import fcntl
 import json
-import random
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
-import traceback
-from dataclasses import asdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
-from chaos.experiments import EXPERIMENTS, Act, Experiment, Run
-from chaos.history import History
-from chaos.load import APPS, CHANGE_EVERY, SINGLE_APPS, TASK_EVERY, Load
-from chaos.site import CELLS, Control, control
-from diego.models import BbsError
-from diego.runtime import logs
-from support.worker import until
+from chaos.experiments import EXPERIMENTS, Experiment
+from chaos.load import APPS, CHANGE_EVERY, SINGLE_APPS, TASK_EVERY
+from chaos.site import CELLS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLACE = CHECKOUT / ".lab" / "chaos"
 ROUNDS = 3
-BEFORE_SECONDS = (5.0, 10.0)
-AFTER_SECONDS = 20.0
-QUIET_SECONDS = 90.0
+JOBS = 3
+LONGEST_RUN = 1800.0
 SEED = 20260701
+ISOLATED = ("unshare", "--fork", "--pid", "--net", "--mount-proc", "--kill-child")
+PRIVATE = 'mount -t tmpfs tmpfs /dev/shm && ip link set lo up && exec "$@"'
+"""What a run has for itself beside its processes and ports: shared memory, which the false clocks name by process."""
+
+Outcome = dict[str, Any]
 
 
-def run_once(experiment: Experiment, seed: int, directory: Path) -> list[str]:
-    """One run; what the checker found wrong."""
-    shutil.rmtree(directory, ignore_errors=True)
-    history = History(directory / "history.jsonl")
-    try:
-        history.note("begin", experiment=experiment.number, name=experiment.name, seed=seed)
-        if experiment.act is not None:
-            _under_load(experiment, experiment.act, seed, directory, history)
-        elif experiment.alone is not None:
-            experiment.alone(directory, history)
-            history.note("end", wanted={}, rows=[], stored=[], tasks=[])
-    finally:
-        history.close()
-    asked = [sys.executable, "-m", "chaos.checker", str(history.path), json.dumps(asdict(experiment.allowed))]
-    told = subprocess.run(asked, capture_output=True, text=True, timeout=300, check=False)
-    wrong: list[str] = json.loads(told.stdout) if told.stdout else [told.stderr[-2000:]]
-    return wrong
+class Record:
+    """What is done, by `NUMBER-ROUND`; on the disk at once, whole at every moment, and one process's at a time."""
 
-
-def _under_load(experiment: Experiment, act: Act, seed: int, directory: Path, history: History) -> None:
-    with control(directory, history, **experiment.config) as site:
-        load = Load(site, seed)
-        load.begin()
-        chance = random.Random(seed)
+    def __init__(self, seed: int, *, anew: bool) -> None:
+        PLACE.mkdir(parents=True, exist_ok=True)
+        self._path = PLACE / f"{seed}.json"
+        self._guard = Lock()
+        self._held = (PLACE / f"{seed}.lock").open("w")
         try:
-            time.sleep(chance.uniform(*BEFORE_SECONDS))
-            act(Run(site, load, chance, seed))
-            time.sleep(AFTER_SECONDS)
-        except (AssertionError, BbsError, OSError, RuntimeError) as error:
-            history.note("wrong", what=f"{type(error).__name__}: {error}")
-            (directory / "failure.txt").write_text(traceback.format_exc())
-        load.end()
-        load.wait_until_all_run(QUIET_SECONDS)
-        _end(site, load, history)
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"experiments with the seed {seed} are running already")
+        self.outcomes: dict[str, Outcome] = {}
+        if self._path.exists() and not anew:
+            self.outcomes = json.loads(self._path.read_text())
+
+    def forget(self, number: int) -> None:
+        self.outcomes = {key: one for key, one in self.outcomes.items() if not key.startswith(f"{number}-")}
+
+    def put(self, key: str, outcome: Outcome) -> None:
+        with self._guard:
+            self.outcomes[key] = outcome
+            new = self._path.with_suffix(".new")
+            new.write_text(json.dumps(self.outcomes, indent=1))
+            new.replace(self._path)
 
 
-def _end(site: Control, load: Load, history: History) -> None:
-    """Note how it ended: what is wanted, what a BBS tells, what the database has."""
+class Rounds:
+    """The rounds, one after the other, with a few runs of a round at a time."""
 
-    def same() -> bool:
+    def __init__(self, record: Record, seed: int, jobs: int) -> None:
+        self._record = record
+        self._seed = seed
+        self._jobs = jobs
+        self._scratch = Path(tempfile.gettempdir()) / f"diego-chaos-{seed}"
+
+    def run(self, numbers: Sequence[int], rounds: int) -> None:
+        shutil.rmtree(self._scratch, ignore_errors=True)  # of a run that was cut off
+        self._scratch.mkdir(mode=0o755)
         try:
-            return site.rows() == site.stored()
-        except BbsError:
-            return False
+            for round_ in range(1, rounds + 1):
+                self._round(numbers, round_)
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
-    with contextlib.suppress(AssertionError):  # then the checker says how they differ
-        until(same, seconds=30)
-    tasks = _settled_tasks(site)
-    for asked in site.callbacks.take():
-        history.note("task", what="callback", guid=asked.path.rsplit("/", 1)[-1])
-    history.note("end", wanted=load.wanted, rows=site.rows(), stored=site.stored(), tasks=tasks)
+    def _round(self, numbers: Sequence[int], round_: int) -> None:
+        todo = [
+            EXPERIMENTS[number] for number in numbers if f"{number}-{round_}" not in self._record.outcomes
+        ]
+        todo.sort(key=lambda one: -one.seconds)  # the long ones first, so that all end at about the same time
+        with ThreadPoolExecutor(self._jobs) as pool:
+            runs = [pool.submit(self._one, one, round_) for one in todo if not one.exclusive]
+            wait(runs)
+        for run in runs:
+            run.result()
+        for one in todo:
+            if one.exclusive:
+                self._one(one, round_)
+
+    def _one(self, experiment: Experiment, round_: int) -> None:
+        key = f"{experiment.number}-{round_}"
+        directory = PLACE / f"{self._seed}-{key}"
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        scratch = self._scratch / key
+        scratch.mkdir()
+        scratch.chmod(0o1777)  # the database is another user
+        _say(f"round {round_}  {experiment.number:2}  begins      {experiment.name}")
+        began = time.monotonic()
+        outcome = _isolated(experiment.number, self._seed + round_, directory, scratch)
+        shutil.rmtree(scratch, ignore_errors=True)
+        seconds = round(time.monotonic() - began)
+        loads = [round(load, 1) for load in os.getloadavg()]
+        self._record.put(key, {**outcome, "seconds": seconds, "loads": loads, "at_once": self._jobs})
+        verdict = "WRONG" if outcome["wrong"] else "good "
+        _say(f"round {round_}  {experiment.number:2}  {verdict} {seconds:3} s  {experiment.name}")
+        for one in outcome["wrong"]:
+            _say(f"      {one}")
 
 
-def _settled_tasks(site: Control) -> list[list[object]]:
-    """The tasks that are there once none is on its way any more, or after a while."""
-    deadline = time.monotonic() + QUIET_SECONDS
-    while True:
-        tasks = site.tasks()
-        if time.monotonic() > deadline or all(
-            state in ("Completed", "Resolving") for _, state, _, _ in tasks
-        ):
-            return tasks
-        time.sleep(0.5)
+def _isolated(number: int, seed: int, directory: Path, scratch: Path) -> Outcome:
+    """One run in namespaces of its own; its verdict, or why it has none."""
+    asked = [sys.executable, "-m", "chaos.one", str(number), str(seed), str(directory)]
+    with (directory / "output.txt").open("wb") as output:
+        process = subprocess.Popen(
+            [*ISOLATED, "sh", "-c", PRIVATE, "run", *asked],
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "TMPDIR": str(scratch)},
+            start_new_session=True,  # whoever cuts us off cuts only us: what was not done is not recorded
+        )
+        try:
+            process.wait(LONGEST_RUN)
+        except subprocess.TimeoutExpired:
+            return {"wrong": [f"it did not end within {LONGEST_RUN:g} s"], "seen": []}
+        finally:
+            process.kill()
+            process.wait()
+    verdict = directory / "verdict.json"
+    if not verdict.exists():
+        return {"wrong": [f"it broke off: {(directory / 'output.txt').read_text()[-2000:]}"], "seen": []}
+    outcome: Outcome = json.loads(verdict.read_text())
+    return outcome
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
+
+
+def _cut_off(_number: int, _frame: object) -> None:
+    """End at once; the runs end with us. The same words again go on with what is not done."""
+    _say("cut off: the same command goes on from here")
+    os._exit(130)
+
+
+def report(outcomes: dict[str, Outcome], seed: int) -> int:
+    """Print the table of verdicts with what was measured; 1 when anything was wrong."""
+    print(
+        f"\nLoad of each run: {APPS} apps of 2-3 instances and {SINGLE_APPS} of one on {CELLS} imaginary cells, a task"
+        f" each {TASK_EVERY:g} s, a scaling, a removal and a new app each {CHANGE_EVERY:g} s; seed {seed}."
+    )
+    loads = [one["loads"][1] for one in outcomes.values()]
+    if loads:
+        print(
+            f"Up to {max(one['at_once'] for one in outcomes.values())} runs at once on {os.cpu_count()} cores; load"
+            f" average of 5 minutes {min(loads)} to {max(loads)}."
+        )
+    failed = 0
+    for number, experiment in sorted(EXPERIMENTS.items()):
+        rounds = [one for key, one in outcomes.items() if key.startswith(f"{number}-")]
+        if not rounds:
+            continue
+        good = sum(not one["wrong"] for one in rounds)
+        failed += len(rounds) - good
+        seconds = " ".join(str(one["seconds"]) for one in rounds)
+        print(f"{number:3}  {good}/{len(rounds)} good  {experiment.name}  ({seconds} s)")
+        for line in _figures(rounds):
+            print(f"       {line}")
+    return 1 if failed else 0
+
+
+def _figures(rounds: Sequence[Outcome]) -> list[str]:
+    """What had to happen in time, over all rounds."""
+    seen: dict[tuple[str, float], list[float]] = {}
+    for one in rounds:
+        for what, seconds, limit in one["seen"]:
+            seen.setdefault((what, limit), []).append(seconds)
+    return [
+        f"{what}: {' '.join(f'{one:g}' for one in sorted(seconds))} (allowed {limit:g})"
+        for (what, limit), seconds in seen.items()
+    ]
 
 
 def main() -> int:
@@ -103,50 +197,16 @@ def main() -> int:
     arguments.add_argument("--experiment", type=int, action="append", choices=sorted(EXPERIMENTS))
     arguments.add_argument("--seed", type=int, default=SEED)
     arguments.add_argument("--rounds", type=int, default=ROUNDS)
+    arguments.add_argument("--jobs", type=int, default=JOBS, help="how many run side by side")
     arguments.add_argument("--anew", action="store_true", help="forget what an earlier run has done")
     words = arguments.parse_args()
-    logs.set_level("fatal")  # the cells' words are in the history
-    PLACE.mkdir(parents=True, exist_ok=True)
-    state_path = PLACE / f"{words.seed}.json"
-    state: dict[str, dict[str, object]] = {}
-    if state_path.exists() and not words.anew:
-        state = json.loads(state_path.read_text())
+    record = Record(words.seed, anew=words.anew)
     for number in words.experiment or ():  # who names one wants it run
-        state = {key: one for key, one in state.items() if not key.startswith(f"{number}-")}
-    for round_ in range(1, words.rounds + 1):
-        for number in words.experiment or sorted(EXPERIMENTS):
-            key = f"{number}-{round_}"
-            if key in state:
-                continue
-            experiment = EXPERIMENTS[number]
-            began = time.monotonic()
-            wrong = run_once(experiment, words.seed + round_, PLACE / f"{words.seed}-{key}")
-            state[key] = {"wrong": wrong, "seconds": round(time.monotonic() - began)}
-            state_path.write_text(json.dumps(state, indent=1))
-            print(
-                f"{number:3} round {round_}: {'good' if not wrong else 'WRONG'} {experiment.name}", flush=True
-            )
-            for one in wrong:
-                print(f"      {one}", flush=True)
-    return report(state, words.seed)
-
-
-def report(state: dict[str, dict[str, object]], seed: int) -> int:
-    """Print the table of verdicts; 1 when anything was wrong."""
-    print(
-        f"\nLoad of each run: {APPS} apps of 2-3 instances and {SINGLE_APPS} of one on {CELLS} imaginary cells, a task"
-        f" each {TASK_EVERY:g} s, a scaling, a removal and a new app each {CHANGE_EVERY:g} s; seed {seed}."
-    )
-    failed = 0
-    for number, experiment in sorted(EXPERIMENTS.items()):
-        rounds = {key: one for key, one in state.items() if key.startswith(f"{number}-")}
-        if not rounds:
-            continue
-        good = sum(not one["wrong"] for one in rounds.values())
-        failed += len(rounds) - good
-        seconds = " ".join(str(one["seconds"]) for one in rounds.values())
-        print(f"{number:3}  {good}/{len(rounds)} good  {experiment.name}  ({seconds} s)")
-    return 1 if failed else 0
+        record.forget(number)
+    signal.signal(signal.SIGINT, _cut_off)
+    signal.signal(signal.SIGTERM, _cut_off)
+    Rounds(record, words.seed, words.jobs).run(words.experiment or sorted(EXPERIMENTS), words.rounds)
+    return report(record.outcomes, words.seed)
 
 
 if __name__ == "__main__":

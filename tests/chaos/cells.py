@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from chaos.history import History
+from chaos.history import Notes
 from diego.bbs.client import BbsClient, Unreachable
 from diego.locket.client import LocketClient, PresenceKeeper
 from diego.models import BbsError, CellPresence, ErrorType
@@ -55,7 +55,7 @@ class Cell:
 
     cell_id: str
     zone: str
-    history: History
+    history: Notes
     bbs_url: str
     locket_address: str
     pki: Path
@@ -128,6 +128,16 @@ class Cell:
     def hang(self) -> None:
         """Let a caller wait for nothing."""
         self._stopping.wait(self.silent)
+
+    def crash(self, guid: str) -> None:
+        """Let the instances of an app die, and tell the BBS."""
+        with self._lock:
+            dead = [one for one in self.containers.values() if one.guid == guid and one.running]
+            for container in dead:
+                del self.containers[container.instance]
+        for container in dead:
+            self._note("ended", container)
+            self._bbs.crash_actual_lrp(self._lrp_key(container), self._key(container), "died on purpose")
 
     # ---- what others ask
 

@@ -4,25 +4,29 @@ Each gets a control plane under the standing load, does its harm, waits for what
 that took. What is wrong is for the checker to say.
 """
 
-import os
+import json
 import random
 import resource
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from chaos import malformed, points
+from chaos.cells import unanswered
 from chaos.checker import Allowed
 from chaos.history import History
 from chaos.load import DOMAIN, Load
-from chaos.site import Control
+from chaos.site import Control, Extras
 from diego.models import BbsError
+from diego.wire.desired_lrp_pb2 import DesiredLRP
 from support.bbs import BbsProcess
+from support.records import a_desired_message
 from support.sql_proxy import COMMIT, DEADLOCK, LOCK_WAIT, READ_ONLY, Refusal, Statement, writes_refused
 from support.worker import until
 
@@ -33,11 +37,33 @@ STATE_TIMEOUT = 10.0
 AUCTION = 125
 """Instances of the auction that is disturbed: a quarter of 500."""
 
-FALSE_CLOCK = Path(__file__).with_name("false_clock")
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+DISK_MB = 384
+"""The database's disk, when it is to be filled: what an empty server has of it, and as much again."""
 
+LARGE = 2_000
+"""Bytes of an app's environment: some such apps soon need new room."""
+
+PING_SECONDS = 0.1
+"""What the slowest good request in a hundred may always take beside bad ones, on two cores that are shared."""
+
+GIANTS_MB = 300.0
+"""A BBS at rest and two bodies as large as it takes at once."""
+
+SLOW_SECONDS = {
+    "bbs, handshake": 8.0, "bbs, head": 13.0, "bbs, body": 33.0,
+    "auctioneer, handshake": 8.0, "auctioneer, head": 13.0, "auctioneer, body": 33.0,
+    "locket, handshake": 13.0,
+}  # fmt: skip
+"""The deadlines for a handshake, a head and a body, and 3 s."""
+
+CLOCK_SECONDS = 3.0
+"""Between two clocks that are turned."""
+
+BACK_OFF = 30.0
+CONVERGENCE = 15.0
 
 NOTHING = Allowed()
+USUAL = Extras()
 
 
 @dataclass
@@ -59,6 +85,14 @@ class Run:
 
     def bound(self, what: str, seconds: float, limit: float) -> None:
         self.control.history.note("bound", what=what, seconds=round(seconds, 2), limit=limit)
+
+    def found(self, what: str, found: malformed.Found, usual: float, good: list[float]) -> None:
+        """What came of bad requests, and what good ones had to wait beside them."""
+        for wrong in found.wrong:
+            self.wrong(wrong)
+        p99 = _p99(good)
+        self.control.history.note("bad", what=what, counts=found.counts, usual=usual, p99=p99, good=len(good))
+        self.bound(f"p99 of a ping beside {what}", p99, max(2 * usual, PING_SECONDS))
 
     def first_write(self, since: float, limit: float, patience: float = 120.0) -> None:
         """Wait for the first write that is acknowledged after a fault; it must come within `limit`."""
@@ -92,6 +126,14 @@ class Experiment:
 
     allowed: Allowed = NOTHING
     config: dict[str, Any] = field(default_factory=dict)
+    """Of the BBSes, beyond the usual."""
+
+    site: Extras = USUAL
+    seconds: float = 90.0
+    """About how long it takes: the longest begin first."""
+
+    exclusive: bool = False
+    """Whether it needs the machine for itself."""
 
 
 def kill_the_active_bbs_in_an_auction(run: Run) -> None:
@@ -256,35 +298,83 @@ def silence_a_cell(run: Run) -> None:
 
 
 def turn_the_clocks(run: Run) -> None:
-    """An hour forth and back, for every process of the control plane that starts anew under a false clock."""
-    control = run.control
-    for offset in ("+3600", "-3600"):
-        for locket in control.lockets:
-            run.fault(f"a locket with a clock of {offset} s")
-            _under_false_clock(offset, locket.kill, locket.start)
-            time.sleep(3)
-        standby = control.standby()
-        run.fault(f"the standby BBS with a clock of {offset} s")
-        _under_false_clock(offset, standby.kill, partial(standby.start, wait=False))
-        before = control.active()
+    """Hosts' wall clocks jump an hour forth, then back, one after the other, while everything runs.
+
+    The active BBS's own stays right: an instance that has crashed three times waits its time by that one, whatever
+    the cell, the database and the others think of the hour.
+    """
+    control, clocks = run.control, run.control.clocks
+    before = control.active()
+    active = f"bbs-{control.bbses.index(before)}"
+    with control.client() as client:
+        guid = run.load.want(client, 1, "crashing")
+    _crash_thrice(run, guid)
+    for offset in (3600, -3600):
+        for name, clock in clocks.items():
+            if name != active:
+                run.fault(f"the clock of {name} jumps to {offset:+d} s")
+                clock.turn(offset)
+                time.sleep(CLOCK_SECONDS)
         time.sleep(20)
         _same_master(run, before)
-    for locket in control.lockets:
-        locket.kill()
-        locket.start()
-    run.restart(control.standby())
+        _really_off(run, offset)
+        until(lambda: _state(run, guid) == "RUNNING", seconds=60)
+    run.fault("the clocks are right again")
+    for clock in clocks.values():
+        clock.turn(0)
+    time.sleep(20)
+    _same_master(run, before)
+
+
+def _really_off(run: Run, offset: int) -> None:
+    """Whether the database and the cells think what they shall think of the hour."""
+    apart = run.control.apart
+    assert apart is not None
+    ((database,),) = run.control.database.rows("SELECT UNIX_TIMESTAMP()")
+    for name, wall in (("the database", float(str(database))), ("the cells", apart.wall_clock())):
+        if abs(wall - time.time() - offset) > 60:
+            run.wrong(f"{name} should be {offset:+d} s off, and is {wall - time.time():+.0f} s")
+
+
+def _crash_thrice(run: Run, guid: str) -> None:
+    """Let an app of one instance crash until it has to wait, and watch from then on that it does."""
+    apart = run.control.apart
+    assert apart is not None
+    for _ in range(3):
+        until(lambda: _state(run, guid) == "RUNNING", seconds=60)
+        apart.crash(guid)
+        until(lambda: _state(run, guid) != "RUNNING", seconds=30)
+    until(lambda: _state(run, guid) == "CRASHED", seconds=30)
+    began = time.monotonic()
+
+    def watch() -> None:
+        until(lambda: _state(run, guid) in ("UNCLAIMED", "CLAIMED", "RUNNING"), seconds=120, pause=0.2)
+        waited = time.monotonic() - began
+        if waited < BACK_OFF - 1:
+            run.wrong(f"a back-off of {BACK_OFF:g} s was over after {waited:.1f} s")
+        run.bound("the end of a back-off of 30 s", waited, BACK_OFF + CONVERGENCE + 5)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _state(run: Run, guid: str) -> str:
+    """The state of an app's only instance; nothing when nobody can tell."""
+    try:
+        return next((str(row[3]) for row in run.control.rows() if row[0] == guid), "")
+    except BbsError:
+        return ""
 
 
 def restart_the_database(run: Run) -> None:
     control = run.control
-    masters = [bbs.pid for bbs in control.bbses] + [locket.running for locket in control.lockets]
+    before = _processes(control)
     run.fault("the database is away for 30 s")
     control.mariadb.kill()
     time.sleep(30)
     control.mariadb.start()
     began = time.monotonic()
     run.first_write(began, FAILOVER_SECONDS)
-    if masters != [bbs.pid for bbs in control.bbses] + [locket.running for locket in control.lockets]:
+    if before != _processes(control):
         run.wrong("a process ended")
 
 
@@ -339,61 +429,150 @@ def fail_one_transaction_in_twenty(run: Run) -> None:
     _same_master(run, before)
 
 
-def make_the_database_read_only(run: Run) -> None:
+def refuse_the_databases_writes(run: Run) -> None:
+    """A database that may not write, then one that cannot: its disk is full."""
     control = run.control
     before = control.active()
     run.fault("the BBSes' database takes no writes for 30 s")
     for proxy in control.bbs_proxies:
         proxy.fault = writes_refused(READ_ONLY)
-    began = time.monotonic()
-    while time.monotonic() - began < 30:
-        try:
-            control.rows()
-        except BbsError as error:
-            run.wrong(f"a read failed: {error}")
-        time.sleep(1)
+    _reads_go_on(run, 30.0)
     for proxy in control.bbs_proxies:
         proxy.fault = None
     run.first_write(time.monotonic(), 5.0)
     _same_master(run, before)
+    _fill_the_disk(run)
+
+
+def _reads_go_on(run: Run, seconds: float) -> None:
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        _read(run)
+        time.sleep(0.5)
+
+
+def _read(run: Run) -> None:
+    try:
+        run.control.rows()
+    except BbsError as error:
+        run.wrong(f"a read failed: {error}")
+
+
+def _fill_the_disk(run: Run) -> None:
+    """What needs new room is refused, and the log says why; once there is room, it is taken.
+
+    A MariaDB may end itself when it has no room to take a transaction back. It is started again when there is room, and
+    the callers' case is from then on that of a database that was away.
+    """
+    control = run.control
+    active, processes, database = control.active(), _processes(control), control.mariadb
+    taken = refused = 0
+    run.fault("the database's disk is full for 30 s")
+    database.fill_the_disk()
+    began = time.monotonic()
+    with control.client(timeout=30.0) as client:
+        while time.monotonic() - began < 30:
+            if not database.has_ended:
+                _read(run)
+            try:
+                client.desire_lrp(_some_kilobytes(f"kilobytes-{taken}"))
+            except BbsError as error:
+                refused += 1
+                if not unanswered(error):
+                    run.wrong(f"a write without room: {error.type.name} {error}")
+                time.sleep(0.5)
+            else:
+                run.load.expect(f"kilobytes-{taken}", 0)
+                taken += 1
+        if not refused:
+            run.wrong("the disk was full, and nothing was refused")
+        if not any("full" in json.dumps(line) for line in active.lines("bbs.commit-failed")):
+            run.wrong("no log says that the disk is full")
+        database.free_the_disk()
+        had_ended = database.has_ended
+        if had_ended:
+            database.start()
+        began = time.monotonic()
+        run.load.want_so(client, _some_kilobytes(f"kilobytes-{taken}"))
+        limit = FAILOVER_SECONDS if had_ended else 5.0
+        run.bound("first write that needs room, after there is some", time.monotonic() - began, limit)
+        control.history.note("full", taken=taken, refused=refused, server_ended=had_ended)
+    if processes != _processes(control):
+        run.wrong("a process ended")
+
+
+def _some_kilobytes(guid: str) -> DesiredLRP:
+    """An app of no instance, that takes about a quarter of a page in the database."""
+    variables = [{"name": "LARGE", "value": "x" * LARGE}]
+    return a_desired_message(guid, instances=0, environment_variables=variables)
+
+
+def _processes(control: Control) -> list[object]:
+    """What must not end when only the database does."""
+    return [bbs.workers for bbs in control.bbses] + [locket.running for locket in control.lockets]
 
 
 def send_bad_requests(run: Run) -> None:
-    """10,000 per API: bodies that are no messages, JSON that is none, what is no TLS, callers that say little."""
+    """10,000 per API: bodies that are no messages, JSON that is none, what is no TLS; bodies of 1 GB; slow clients."""
     control = run.control
     before, auctioneer = control.active(), control.active_auctioneer()
     workers = before.workers, auctioneer.workers
-    good = _seconds_of_good_requests(run, 200)
+    sender = malformed.Sender(control, before, auctioneer, run.random)
+    with malformed.good_requests(control) as good:
+        time.sleep(15)
+    usual = _p99(good)
+
     resident = _resident(before.workers[0])
     run.fault(f"{malformed.EACH} bad requests to each API")
-    found = malformed.Sender(control, run.random).send(before, auctioneer)
-    for what in found.wrong:
-        run.wrong(what)
-    while_bad = found.good_seconds
-    run.control.history.note("malformed", counts=found.counts, p99_before=_p99(good), p99=_p99(while_bad))
+    with malformed.good_requests(control) as good:
+        found = sender.malformed()
+    run.found("malformed", found, usual, good)
     run.bound("the BBS's memory grew by percent", 100 * (_resident(before.workers[0]) / resident - 1), 10.0)
+
+    run.fault("bodies of 1 GB to each API")
+    with malformed.good_requests(control) as good, _peak(before.workers[0]) as peak:
+        found = sender.giants()
+    run.found("1 GB bodies", found, usual, good)
+    run.bound("the BBS's memory in MB beside bodies of 1 GB", max(peak), GIANTS_MB)
+
+    run.fault(f"{malformed.SLOW} connections of each kind that give a byte each second")
+    with malformed.good_requests(control) as good:
+        slow = sender.slow()
+    run.found("slow clients", malformed.Found(), usual, good)
+    for name, seconds in slow.items():
+        run.bound(f"slow clients closed: {name}", max(seconds), SLOW_SECONDS[name])
+
     if workers != (before.workers, auctioneer.workers):
         run.wrong("a worker was restarted")
     _same_master(run, before)
 
 
-def _seconds_of_good_requests(run: Run, count: int) -> list[float]:
-    seconds = []
-    with run.control.client() as client:
-        for _ in range(count):
-            began = time.monotonic()
-            client.ping()
-            seconds.append(time.monotonic() - began)
-    return seconds
+@contextmanager
+def _peak(pid: int) -> Iterator[list[float]]:
+    """How much memory a process has meanwhile, in MB."""
+    seen = [_resident(pid)]
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.05):
+            seen.append(_resident(pid))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join(10)
 
 
 def _p99(seconds: list[float]) -> float:
     return round(sorted(seconds)[max(0, len(seconds) * 99 // 100 - 1)], 4) if seconds else 0.0
 
 
-def _resident(pid: int) -> int:
-    """Pages of memory that a process has."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+def _resident(pid: int) -> float:
+    """How much memory a process has, in MB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / (1 << 20)
 
 
 def _still_wanted(run: Run, instance: str) -> bool:
@@ -415,45 +594,32 @@ def _left_until(end: float, _statement: Statement) -> float:
     return max(0.0, end - time.monotonic())
 
 
-def _under_false_clock(offset: str, kill: Callable[[], None], start: Callable[[], None]) -> None:
-    """Start a process whose wall clock is wrong; its steady clock is right."""
-    if not FAKETIME.exists():
-        raise RuntimeError(f"{FAKETIME} is missing: `scripts/prepare test` installs faketime")
-    kill()
-    before = dict(os.environ)
-    os.environ.update(
-        LD_PRELOAD=str(FAKETIME),
-        FAKETIME=offset,
-        FAKETIME_DONT_FAKE_MONOTONIC="1",
-        PYTHONPATH=os.pathsep.join((str(FALSE_CLOCK), os.environ.get("PYTHONPATH", ""))),
-    )
-    try:
-        start()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
 EXPERIMENTS = {
     one.number: one
     for one in (
         Experiment(1, "kill -9 the active BBS in an auction", kill_the_active_bbs_in_an_auction),
         Experiment(2, "TERM to the active BBS", end_the_active_bbs),
-        Experiment(3, "SIGSTOP the active BBS for 60 s", stop_the_active_bbs_for_a_minute),
+        Experiment(3, "SIGSTOP the active BBS for 60 s", stop_the_active_bbs_for_a_minute, seconds=140),
         Experiment(4, "use up the active BBS's handles", use_up_the_handles_of_the_active_bbs),
         Experiment(5, "kill -9 the auctioneer in an auction", kill_the_auctioneer_before_it_gives_work),
         Experiment(6, "kill -9 one locket of two", kill_one_locket),
-        Experiment(7, "both lockets away, 10 s and 60 s", take_both_lockets_away),
+        Experiment(7, "both lockets away, 10 s and 60 s", take_both_lockets_away, seconds=180),
         Experiment(8, "kill -9 a rep", kill_a_rep),
         Experiment(9, "power off a cell", power_a_cell_off),
         Experiment(12, "a cell that cannot be reached", silence_a_cell),
-        Experiment(14, "clocks an hour off", turn_the_clocks),
+        Experiment(14, "clocks an hour off", turn_the_clocks, site=Extras(clocks=True), seconds=240),
         Experiment(15, "database away for 30 s", restart_the_database),
-        Experiment(16, "slow and stalling database", slow_the_database),
-        Experiment(17, "5 % of transactions fail", fail_one_transaction_in_twenty),
-        Experiment(18, "database takes no writes", make_the_database_read_only),
-        Experiment(31, "SIGSTOP for 60 s at every point", alone=points.on_one_server),
-        Experiment(32, "the same on three Galera nodes", alone=points.on_three_nodes),
-        Experiment(21, "10,000 bad requests per API", send_bad_requests),
+        Experiment(16, "slow and stalling database", slow_the_database, seconds=180),
+        Experiment(17, "5 % of transactions fail", fail_one_transaction_in_twenty, seconds=115),
+        Experiment(
+            18,
+            "database takes no writes",
+            refuse_the_databases_writes,
+            site=Extras(disk_mb=DISK_MB),
+            seconds=130,
+        ),
+        Experiment(31, "SIGSTOP for 60 s at every point", alone=points.on_one_server, seconds=270),
+        Experiment(32, "the same on three Galera nodes", alone=points.on_three_nodes, seconds=280),
+        Experiment(21, "10,000 bad requests per API", send_bad_requests, seconds=300, exclusive=True),
     )
 }

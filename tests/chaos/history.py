@@ -5,9 +5,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 Record = dict[str, Any]
+
+
+class Notes(Protocol):
+    """Whoever keeps what is noted."""
+
+    def note(self, kind: str, **fields: Any) -> float: ...
 
 
 class History:

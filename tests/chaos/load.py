@@ -33,6 +33,7 @@ class Load:
         self._control = control
         self._random = random.Random(seed)
         self.wanted: dict[str, int] = {}
+        self._kept: set[str] = set()
         self.refusals = 0
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -61,13 +62,28 @@ class Load:
             thread.join(PATIENCE + 10)
 
     def want(self, client: BbsClient, instances: int, guid: str = "") -> str:
-        """One more app; its name."""
+        """One more app; its name. One that has a name is an experiment's own, and is not changed by the load."""
         self._made += 1
+        if guid:
+            self._kept.add(guid)  # before it is wanted
         guid = guid or f"app-{self._made}"
-        lrp = a_desired_message(guid, instances=instances)
-        self._patiently(f"desire {guid}", lambda: client.desire_lrp(lrp), done=ErrorType.RESOURCE_EXISTS)
-        self.wanted[guid] = instances
+        self._want(client, a_desired_message(guid, instances=instances))
         return guid
+
+    def want_so(self, client: BbsClient, lrp: desired_lrp_pb2.DesiredLRP) -> None:
+        """An app of an experiment's own making."""
+        self._kept.add(lrp.process_guid)
+        self._want(client, lrp)
+
+    def _want(self, client: BbsClient, lrp: desired_lrp_pb2.DesiredLRP) -> None:
+        guid = lrp.process_guid
+        self._patiently(f"desire {guid}", lambda: client.desire_lrp(lrp), done=ErrorType.RESOURCE_EXISTS)
+        self.wanted[guid] = lrp.instances
+
+    def expect(self, guid: str, instances: int) -> None:
+        """An experiment has had an app desired by itself."""
+        self._kept.add(guid)
+        self.wanted[guid] = instances
 
     def unwant(self, client: BbsClient, guid: str) -> None:
         self._patiently(
@@ -118,10 +134,12 @@ class Load:
     def _change_all_the_time(self) -> None:
         with self._control.client() as client:
             while not self._stopping.wait(CHANGE_EVERY * self._random.uniform(0.5, 1.5)):
-                guid = self._random.choice(sorted(self.wanted))
-                self.scale(client, guid, self._random.randint(1, 4))
-                self.unwant(client, self._random.choice(sorted(self.wanted)))
+                self.scale(client, self._any(), self._random.randint(1, 4))
+                self.unwant(client, self._any())
                 self.want(client, self._random.choice((2, 3)))
+
+    def _any(self) -> str:
+        return self._random.choice(sorted(set(self.wanted) - self._kept))
 
     def _task_all_the_time(self) -> None:
         number = 0

@@ -26,7 +26,7 @@ from support.mariadb import Database
 
 TTL = 15.0
 ASLEEP = 60.0
-AT_ONCE = 5
+AT_ONCE = 7
 
 Scenario = Callable[[Site], None]
 Make = Callable[[], Sequence[Database]]

@@ -14,17 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chaos import host
+from chaos.apart import CellsApart, cells_apart
 from chaos.cells import Cell
+from chaos.clocks import Clock
 from chaos.history import History
 from diego.bbs.client import BbsClient
 from diego.models import BbsError, Presence
 from diego.wire import actual_lrp_pb2, task_pb2
-from support import mariadb as mariadb_server
 from support import pki as test_pki
 from support.auctioneer import AuctioneerProcess
 from support.bbs import BbsProcess, StandIns, stand_ins
 from support.locket import LocketProcess
-from support.mariadb import Database, MariaDb
+from support.mariadb import Database
 from support.sql_proxy import SqlProxy, proxying
 from support.worker import until
 
@@ -32,6 +34,23 @@ CELLS = 6
 ZONES = ("z1", "z2", "z3")
 LOOK_EVERY = 0.5
 PRESENCES = {int(presence): presence.name for presence in Presence}
+
+
+HOSTS = ("database", "cells", "locket-0", "locket-1", "bbs-0", "bbs-1", "auctioneer-0", "auctioneer-1")
+"""Who has a clock, where clocks can be turned."""
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What an experiment needs of its site beyond the usual.
+
+    Attributes:
+        clocks: every host's wall clock can be turned; the cells are a process of their own.
+        disk_mb: the size of the database's disk, when it has one of its own.
+    """
+
+    clocks: bool = False
+    disk_mb: int = 0
 
 
 class Forwarder:
@@ -82,7 +101,7 @@ class Control:
     """Everything of one experiment."""
 
     history: History
-    mariadb: MariaDb
+    mariadb: host.HostedMariaDb
     database: Database
     bbses: list[BbsProcess]
     bbs_proxies: list[SqlProxy]
@@ -93,6 +112,8 @@ class Control:
     callbacks: StandIns
     pki: Path
     url: str
+    clocks: dict[str, Clock]
+    apart: CellsApart | None
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def client(self, timeout: float = 5.0, attempts: int = 1) -> BbsClient:
@@ -189,11 +210,16 @@ def _row(lrp: actual_lrp_pb2.ActualLRP) -> list[Any]:
 
 
 @contextmanager
-def control(directory: Path, history: History, **bbs_config: Any) -> Iterator[Control]:
+def control(
+    directory: Path, history: History, extras: Extras = Extras(), **bbs_config: Any
+) -> Iterator[Control]:
     """A control plane with its cells, looked at all the time; the first BBS and auctioneer are active."""
     with ExitStack() as stack:
         pki = test_pki.write(directory / "pki")
-        mariadb = stack.enter_context(mariadb_server.running())
+        clocks = {name: Clock(_hosts_clock(directory, name)) for name in HOSTS if extras.clocks}
+        mariadb = stack.enter_context(
+            host.running(directory / "mariadb.log", clock=clocks.get("database"), disk_mb=extras.disk_mb)
+        )
         database = mariadb.create_database()
         callbacks = stack.enter_context(stand_ins("callback"))
         proxied = [stack.enter_context(proxying(database)) for _ in range(4)]
@@ -201,9 +227,10 @@ def control(directory: Path, history: History, **bbs_config: Any) -> Iterator[Co
             LocketProcess(directory / f"locket-{n}", proxied[n][1], pki, sql_ca_cert_file="")
             for n in range(2)
         ]
-        for locket in lockets:
+        for n, locket in enumerate(lockets):
             stack.callback(locket.stop)
-            locket.start()
+            with _on(clocks, f"locket-{n}"):
+                locket.start()
         locket_front = Forwarder([locket.port for locket in lockets])
         stack.callback(locket_front.close)
         auctioneer_front = Forwarder()  # their ports come later: they call the BBSes, which call them
@@ -234,15 +261,27 @@ def control(directory: Path, history: History, **bbs_config: Any) -> Iterator[Co
             for n in range(2)
         ]
         auctioneer_front.ports.extend(one.port for one in auctioneers)
-        for bbs in bbses:
+        for n, bbs in enumerate(bbses):
             stack.callback(bbs.stop)
-            bbs.start(wait=False)
-            if bbs is bbses[0]:
+            with _on(clocks, f"bbs-{n}"):
+                bbs.start(wait=False)
+            if n == 0:
                 bbs.wait_until_active(60)
-        for auctioneer in auctioneers:
+        for n, auctioneer in enumerate(auctioneers):
             stack.callback(auctioneer.stop)
-            auctioneer.start(wait=False)
-        cells = [Cell(f"cell-{n}", ZONES[n % len(ZONES)], history, url, address, pki) for n in range(CELLS)]
+            with _on(clocks, f"auctioneer-{n}"):
+                auctioneer.start(wait=False)
+        zoned = [(f"cell-{n}", ZONES[n % len(ZONES)]) for n in range(CELLS)]
+        cells: list[Cell] = []
+        apart = None
+        if extras.clocks:
+            told = [
+                {"cell_id": name, "zone": zone, "bbs_url": url, "locket_address": address, "pki": str(pki)}
+                for name, zone in zoned
+            ]
+            apart = stack.enter_context(cells_apart(told, directory / "cells.log", history, clocks["cells"]))
+        else:
+            cells = [Cell(name, zone, history, url, address, pki) for name, zone in zoned]
         for cell in cells:
             cell.start()
             stack.callback(_power_off, cell)
@@ -259,6 +298,8 @@ def control(directory: Path, history: History, **bbs_config: Any) -> Iterator[Co
             callbacks,
             pki,
             url,
+            clocks,
+            apart,
         )
         until(lambda: len(_cells_of(made)) == CELLS, seconds=60)
         until(lambda: any(one.active for one in auctioneers), seconds=60)
@@ -270,6 +311,18 @@ def control(directory: Path, history: History, **bbs_config: Any) -> Iterator[Co
             made.stopping.set()
             looking.join(30)
             made.note_logs()
+
+
+def _hosts_clock(directory: Path, name: str) -> Path:
+    """Where a host's clock lies: everybody may look at it, also a database that is not root."""
+    path = directory / "clocks" / name
+    path.parent.mkdir(exist_ok=True)
+    return path
+
+
+def _on(clocks: dict[str, Clock], name: str) -> contextlib.AbstractContextManager[None]:
+    """Whoever is started meanwhile lives on this host."""
+    return clocks[name].worn() if name in clocks else contextlib.nullcontext()
 
 
 def _cells_of(made: Control) -> list[Any]:
