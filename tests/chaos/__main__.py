@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Lock
@@ -37,19 +37,22 @@ PRIVATE = 'mount -t tmpfs tmpfs /dev/shm && ip link set lo up && exec "$@"'
 """What a run has for itself beside its processes and ports: shared memory, which the false clocks name by process."""
 
 Outcome = dict[str, Any]
+RunApart = Callable[[int, int, Path, Path], Outcome]
+"""How an experiment is run: its number, its seed, the directory for what it leaves, and one for what it does not."""
 
 
 class Record:
     """What is done, by `NUMBER-ROUND`; on the disk at once, whole at every moment, and one process's at a time."""
 
-    def __init__(self, seed: int, *, anew: bool) -> None:
-        PLACE.mkdir(parents=True, exist_ok=True)
-        self._path = PLACE / f"{seed}.json"
+    def __init__(self, place: Path, seed: int, *, anew: bool = False) -> None:
+        place.mkdir(parents=True, exist_ok=True)
+        self._path = place / f"{seed}.json"
         self._guard = Lock()
-        self._held = (PLACE / f"{seed}.lock").open("w")
+        self._held = (place / f"{seed}.lock").open("w")
         try:
             fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self._held.close()
             sys.exit(f"experiments with the seed {seed} are running already")
         self.outcomes: dict[str, Outcome] = {}
         if self._path.exists() and not anew:
@@ -57,6 +60,9 @@ class Record:
 
     def forget(self, number: int) -> None:
         self.outcomes = {key: one for key, one in self.outcomes.items() if not key.startswith(f"{number}-")}
+
+    def close(self) -> None:
+        self._held.close()
 
     def put(self, key: str, outcome: Outcome) -> None:
         with self._guard:
@@ -69,10 +75,14 @@ class Record:
 class Rounds:
     """The rounds, one after the other, with a few runs of a round at a time."""
 
-    def __init__(self, record: Record, seed: int, jobs: int) -> None:
+    def __init__(
+        self, record: Record, place: Path, seed: int, jobs: int, run: RunApart | None = None
+    ) -> None:
         self._record = record
+        self._place = place
         self._seed = seed
         self._jobs = jobs
+        self._run_apart = run or _isolated
         self._scratch = Path(tempfile.gettempdir()) / f"diego-chaos-{seed}"
 
     def run(self, numbers: Sequence[int], rounds: int) -> None:
@@ -88,19 +98,20 @@ class Rounds:
         todo = [
             EXPERIMENTS[number] for number in numbers if f"{number}-{round_}" not in self._record.outcomes
         ]
-        todo.sort(key=lambda one: -one.seconds)  # the long ones first, so that all end at about the same time
         with ThreadPoolExecutor(self._jobs) as pool:
-            runs = [pool.submit(self._one, one, round_) for one in todo if not one.exclusive]
+            runs = [pool.submit(self._some, some, round_) for some in _queues(todo)]
             wait(runs)
         for run in runs:
             run.result()
-        for one in todo:
-            if one.exclusive:
-                self._one(one, round_)
+        self._some([one for one in todo if one.exclusive], round_)
+
+    def _some(self, experiments: Sequence[Experiment], round_: int) -> None:
+        for one in experiments:
+            self._one(one, round_)
 
     def _one(self, experiment: Experiment, round_: int) -> None:
         key = f"{experiment.number}-{round_}"
-        directory = PLACE / f"{self._seed}-{key}"
+        directory = self._place / f"{self._seed}-{key}"
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         scratch = self._scratch / key
@@ -108,7 +119,7 @@ class Rounds:
         scratch.chmod(0o1777)  # the database is another user
         _say(f"round {round_}  {experiment.number:2}  begins      {experiment.name}")
         began = time.monotonic()
-        outcome = _isolated(experiment.number, self._seed + round_, directory, scratch)
+        outcome = self._run_apart(experiment.number, self._seed + round_, directory, scratch)
         shutil.rmtree(scratch, ignore_errors=True)
         seconds = round(time.monotonic() - began)
         loads = [round(load, 1) for load in os.getloadavg()]
@@ -117,6 +128,15 @@ class Rounds:
         _say(f"round {round_}  {experiment.number:2}  {verdict} {seconds:3} s  {experiment.name}")
         for one in outcome["wrong"]:
             _say(f"      {one}")
+
+
+def _queues(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
+    """What may run beside others; crowds one after the other, and what is long first, so that all end at one time."""
+    beside = [one for one in experiments if not one.exclusive]
+    queues = [[one] for one in beside if not one.crowd]
+    if crowds := [one for one in beside if one.crowd]:
+        queues.append(crowds)
+    return sorted(queues, key=lambda queue: -sum(one.seconds for one in queue))
 
 
 def _isolated(number: int, seed: int, directory: Path, scratch: Path) -> Outcome:
@@ -181,14 +201,14 @@ def report(outcomes: dict[str, Outcome], seed: int) -> int:
 
 
 def _figures(rounds: Sequence[Outcome]) -> list[str]:
-    """What had to happen in time, over all rounds."""
-    seen: dict[tuple[str, float], list[float]] = {}
+    """The numbers that had a limit, over all rounds."""
+    found: dict[tuple[str, float, str], list[float]] = {}
     for one in rounds:
-        for what, seconds, limit in one["seen"]:
-            seen.setdefault((what, limit), []).append(seconds)
+        for what, number, limit, unit in one["seen"]:
+            found.setdefault((what, limit, unit), []).append(number)
     return [
-        f"{what}: {' '.join(f'{one:g}' for one in sorted(seconds))} (allowed {limit:g})"
-        for (what, limit), seconds in seen.items()
+        f"{what}: {' '.join(f'{one:g}' for one in sorted(numbers))} {unit} (allowed {limit:g})"
+        for (what, limit, unit), numbers in found.items()
     ]
 
 
@@ -200,12 +220,12 @@ def main() -> int:
     arguments.add_argument("--jobs", type=int, default=JOBS, help="how many run side by side")
     arguments.add_argument("--anew", action="store_true", help="forget what an earlier run has done")
     words = arguments.parse_args()
-    record = Record(words.seed, anew=words.anew)
+    record = Record(PLACE, words.seed, anew=words.anew)
     for number in words.experiment or ():  # who names one wants it run
         record.forget(number)
     signal.signal(signal.SIGINT, _cut_off)
     signal.signal(signal.SIGTERM, _cut_off)
-    Rounds(record, words.seed, words.jobs).run(words.experiment or sorted(EXPERIMENTS), words.rounds)
+    Rounds(record, PLACE, words.seed, words.jobs).run(words.experiment or sorted(EXPERIMENTS), words.rounds)
     return report(record.outcomes, words.seed)
 
 

@@ -42,6 +42,8 @@ class Container:
     domain: str
     instance: str
     running: bool = False
+    telling: threading.Lock = field(default_factory=threading.Lock)
+    """What is told of it is told in order: that it runs, that it died."""
 
 
 @dataclass
@@ -132,12 +134,14 @@ class Cell:
     def crash(self, guid: str) -> None:
         """Let the instances of an app die, and tell the BBS."""
         with self._lock:
-            dead = [one for one in self.containers.values() if one.guid == guid and one.running]
-            for container in dead:
-                del self.containers[container.instance]
-        for container in dead:
-            self._note("ended", container)
-            self._bbs.crash_actual_lrp(self._lrp_key(container), self._key(container), "died on purpose")
+            dying = [one for one in self.containers.values() if one.guid == guid and one.running]
+        for container in dying:
+            with container.telling:
+                with self._lock:
+                    dead = self.containers.pop(container.instance, None)
+                if dead is not None:
+                    self._note("ended", dead)
+                    self._bbs.crash_actual_lrp(self._lrp_key(dead), self._key(dead), "died on purpose")
 
     # ---- what others ask
 
@@ -194,6 +198,11 @@ class Cell:
         self._tell_running(container)
 
     def _tell_running(self, container: Container) -> None:
+        with container.telling:
+            if container.instance in self.containers:
+                self._tell_the_bbs(container)
+
+    def _tell_the_bbs(self, container: Container) -> None:
         request = StartActualLRPRequest(
             actual_lrp_key=self._lrp_key(container),
             actual_lrp_instance_key=self._key(container),

@@ -7,7 +7,7 @@ The kinds of records, and their fields besides `at` and `kind`:
     answers     bbs: who answered as the active one
     task        what (desired, began, callback), guid: desired means acknowledged
     poll        app, ok: a request to a running app
-    bound       what, seconds, limit: something that had to happen in time
+    bound       what, seen, limit, unit: a number, most often seconds, that had to stay within its limit
     wrong       what: seen to be wrong at once, by an experiment itself
     log         job, message, data: an error line of a job's log
     end         wanted {guid: instances}, rows, stored (the database's rows), tasks [[guid, state, failed, reason]]
@@ -209,8 +209,11 @@ def _polls(records: Sequence[Record], allowed: Allowed) -> list[str]:
 
 
 def _bounds(records: Sequence[Record]) -> list[str]:
-    late = [record for record in records if record["seconds"] > record["limit"]]
-    return [f"{record['what']}: {record['seconds']:.1f} s, allowed {record['limit']:g} s" for record in late]
+    over = [record for record in records if record["seen"] > record["limit"]]
+    return [
+        f"{record['what']}: {record['seen']:g} {record['unit']}, allowed {record['limit']:g}"
+        for record in over
+    ]
 
 
 def main() -> int:

@@ -46,6 +46,7 @@ LARGE = 2_000
 PING_SECONDS = 0.1
 """What the slowest good request in a hundred may always take beside bad ones, on two cores that are shared."""
 
+GROWTH_PERCENT = 5.0
 GIANTS_MB = 300.0
 """A BBS at rest and two bodies as large as it takes at once."""
 
@@ -83,8 +84,8 @@ class Run:
     def wrong(self, what: str) -> None:
         self.control.history.note("wrong", what=what)
 
-    def bound(self, what: str, seconds: float, limit: float) -> None:
-        self.control.history.note("bound", what=what, seconds=round(seconds, 2), limit=limit)
+    def bound(self, what: str, seen: float, limit: float, unit: str = "s") -> None:
+        self.control.history.note("bound", what=what, seen=round(seen, 2), limit=round(limit, 2), unit=unit)
 
     def found(self, what: str, found: malformed.Found, usual: float, good: list[float]) -> None:
         """What came of bad requests, and what good ones had to wait beside them."""
@@ -131,6 +132,9 @@ class Experiment:
     site: Extras = USUAL
     seconds: float = 90.0
     """About how long it takes: the longest begin first."""
+
+    crowd: bool = False
+    """Whether it makes many deployments at once: two such do not run at the same time."""
 
     exclusive: bool = False
     """Whether it needs the machine for itself."""
@@ -340,10 +344,10 @@ def _crash_thrice(run: Run, guid: str) -> None:
     """Let an app of one instance crash until it has to wait, and watch from then on that it does."""
     apart = run.control.apart
     assert apart is not None
+    instance = ""
     for _ in range(3):
-        until(lambda: _state(run, guid) == "RUNNING", seconds=60)
+        instance = until(partial(_another_instance, run, guid, instance), seconds=60)
         apart.crash(guid)
-        until(lambda: _state(run, guid) != "RUNNING", seconds=30)
     until(lambda: _state(run, guid) == "CRASHED", seconds=30)
     began = time.monotonic()
 
@@ -357,12 +361,23 @@ def _crash_thrice(run: Run, guid: str) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _another_instance(run: Run, guid: str, before: str) -> str:
+    """The instance of an app that runs, when it is not the one of before."""
+    row = _row(run, guid)
+    return str(row[4]) if row and row[3] == "RUNNING" and row[4] != before else ""
+
+
 def _state(run: Run, guid: str) -> str:
     """The state of an app's only instance; nothing when nobody can tell."""
+    row = _row(run, guid)
+    return str(row[3]) if row else ""
+
+
+def _row(run: Run, guid: str) -> list[Any]:
     try:
-        return next((str(row[3]) for row in run.control.rows() if row[0] == guid), "")
+        return next((row for row in run.control.rows() if row[0] == guid), [])
     except BbsError:
-        return ""
+        return []
 
 
 def restart_the_database(run: Run) -> None:
@@ -527,13 +542,14 @@ def send_bad_requests(run: Run) -> None:
     with malformed.good_requests(control) as good:
         found = sender.malformed()
     run.found("malformed", found, usual, good)
-    run.bound("the BBS's memory grew by percent", 100 * (_resident(before.workers[0]) / resident - 1), 10.0)
+    grown = 100 * (_resident(before.workers[0]) / resident - 1)
+    run.bound("the BBS's memory grew by", grown, GROWTH_PERCENT, "%")
 
     run.fault("bodies of 1 GB to each API")
     with malformed.good_requests(control) as good, _peak(before.workers[0]) as peak:
         found = sender.giants()
     run.found("1 GB bodies", found, usual, good)
-    run.bound("the BBS's memory in MB beside bodies of 1 GB", max(peak), GIANTS_MB)
+    run.bound("the BBS's memory beside bodies of 1 GB", max(peak), GIANTS_MB, "MB")
 
     run.fault(f"{malformed.SLOW} connections of each kind that give a byte each second")
     with malformed.good_requests(control) as good:
@@ -618,8 +634,12 @@ EXPERIMENTS = {
             site=Extras(disk_mb=DISK_MB),
             seconds=130,
         ),
-        Experiment(31, "SIGSTOP for 60 s at every point", alone=points.on_one_server, seconds=270),
-        Experiment(32, "the same on three Galera nodes", alone=points.on_three_nodes, seconds=280),
+        Experiment(
+            31, "SIGSTOP for 60 s at every point", alone=points.on_one_server, seconds=270, crowd=True
+        ),
+        Experiment(
+            32, "the same on three Galera nodes", alone=points.on_three_nodes, seconds=280, crowd=True
+        ),
         Experiment(21, "10,000 bad requests per API", send_bad_requests, seconds=300, exclusive=True),
     )
 }

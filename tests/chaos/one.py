@@ -32,7 +32,7 @@ CHECK_SECONDS = 300.0
 
 @dataclass
 class Verdict:
-    """What came of a run. `seen`: what had to happen in time, as [what, seconds, limit]."""
+    """What came of a run. `seen`: the numbers that had a limit, as [what, number, limit, unit]."""
 
     wrong: list[str]
     seen: list[list[Any]] = field(default_factory=list)
@@ -57,7 +57,7 @@ def run_once(experiment: Experiment, seed: int, directory: Path) -> Verdict:
     told = subprocess.run(asked, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False)
     wrong: list[str] = json.loads(told.stdout) if told.stdout else [told.stderr[-2000:]]
     bounds = [record for record in read(history.path) if record["kind"] == "bound"]
-    return Verdict(wrong, [[record["what"], record["seconds"], record["limit"]] for record in bounds])
+    return Verdict(wrong, [[record[key] for key in ("what", "seen", "limit", "unit")] for record in bounds])
 
 
 def _under_load(experiment: Experiment, act: Act, seed: int, directory: Path, history: History) -> None:

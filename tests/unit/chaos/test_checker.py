@@ -156,14 +156,14 @@ def test_an_error_without_context_a_late_recovery_and_failed_requests_are_found(
     history = a_history({})
     history[-1:-1] = [
         {"at": 7.0, "kind": "log", "job": "bbs-0", "message": "bbs.oops", "data": {}},
-        {"at": 7.0, "kind": "bound", "what": "first write after the kill", "seconds": 25.0, "limit": 20.0},
+        {"at": 7.0, "kind": "bound", "what": "first write", "seen": 25.0, "limit": 20.0, "unit": "s"},
         {"at": 7.0, "kind": "poll", "app": "a", "ok": False},
     ]
 
     assert check(history) == [
         "(e) bbs-0: bbs.oops without context",
         "(f) 1 of 2 requests to apps failed, 0 may: {'a': 1}",
-        "first write after the kill: 25.0 s, allowed 20 s",
+        "first write: 25 s, allowed 20",
     ]
     assert len(check(history, Allowed(failed_polls=1))) == 2
 
