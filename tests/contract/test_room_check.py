@@ -1,0 +1,124 @@
+"""Before an upgrade touches a cell, the others are seen to have room for what it holds (the role instance, room.yml)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+class Site:
+    """Two cells in two zones, both about to change, and what the command line says of them."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.due = {"cell-a": ["rep: program rep"], "cell-b": ["rep: program rep"]}
+
+    def says(self, *states: dict[str, Any], complaint: str = "", code: int = 0) -> None:
+        (self.place / "states").write_text("".join(json.dumps(state) + "\n" for state in states))
+        command = self.place / "release/bin/diego"
+        command.parent.mkdir(parents=True)
+        command.write_text(
+            f'#!/bin/sh\necho "$@ $BBS_URL $CLIENT_CERT_FILE" > {self.place}/asked\n'
+            f"cat {self.place}/states\necho '{complaint}' >&2\nexit {code}\n"
+        )
+        command.chmod(0o755)
+
+    def check(self, **variables: Any) -> tuple[int, str]:
+        hosts = {host: {"instance_due": {"diego-cell": why}} for host, why in self.due.items()}
+        everybody = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "bbs_url": "https://bbs:8889",
+            "release_directory": str(self.place / "release"),
+            **variables,
+        }
+        inventory = {"all": {"vars": everybody, "children": {"diego-cell": {"hosts": hosts}}}}
+        (self.place / "hosts.yml").write_text(yaml.safe_dump(inventory))
+        include = {"ansible.builtin.include_role": {"name": "instance", "tasks_from": "room"}}
+        play = {"hosts": "diego-cell", "gather_facts": False, "any_errors_fatal": True, "tasks": [include]}
+        (self.place / "play.yml").write_text(yaml.safe_dump([play]))
+        done = subprocess.run(
+            [
+                str(CHECKOUT / ".venv/bin/ansible-playbook"),
+                *("--inventory", str(self.place / "hosts.yml"), str(self.place / "play.yml")),
+            ],
+            cwd=CHECKOUT,
+            env={**os.environ, "NO_COLOR": "1", "COLUMNS": "1000"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def state(number: int, *, free: int) -> dict[str, Any]:
+    """A cell of 1000 MB."""
+    return {
+        "cell_id": f"diego-cell-{number}",
+        "Zone": f"z{number + 1}",
+        "RootFSProviders": {"preloaded": {"set": {"cflinuxfs4": {}}}},
+        "AvailableResources": {"MemoryMB": free, "DiskMB": 1000, "Containers": 250},
+        "TotalResources": {"MemoryMB": 1000, "DiskMB": 1000, "Containers": 250},
+        "Evacuating": False,
+        "PlacementTags": [],
+        "OptionalPlacementTags": [],
+    }
+
+
+def test_cells_with_room_for_each_other_may_change(site: Site) -> None:
+    site.says(state(0, free=500), state(1, free=600))
+
+    code, said = site.check()
+
+    assert code == 0, said
+    assert (site.place / "asked").read_text() == (
+        "cell-states --json https://bbs:8889 /var/vcap/jobs/rep/config/certs/server.crt\n"
+    )
+
+
+def test_cells_without_room_are_refused_and_say_what_they_hold(site: Site) -> None:
+    site.says(state(0, free=500), state(1, free=400))
+
+    code, said = site.check()
+
+    assert code == 2, said
+    assert "zone z1: diego-cell-0 hold 500 MB of memory, and the other cells have 400 free" in said
+    assert "zone z2: diego-cell-1 hold 600 MB of memory, and the other cells have 500 free" in said
+    assert "-e instance_skip_room_check=true" in said
+
+
+def test_what_is_meant_is_not_asked_about(site: Site) -> None:
+    code, said = site.check(instance_skip_room_check=True)
+
+    assert code == 0, said
+
+
+def test_where_no_cell_changes_nothing_is_asked(site: Site) -> None:
+    site.due = {"cell-a": [], "cell-b": []}
+
+    code, said = site.check()
+
+    assert code == 0, said
+
+
+def test_a_cell_that_is_not_heard_of_is_told_and_holds_nothing_up(site: Site) -> None:
+    site.says(state(0, free=0), complaint="cell diego-cell-1: refused", code=4)
+
+    code, said = site.check()
+
+    assert code == 0, said
+    assert "nothing was heard of diego-cell-1 (cell diego-cell-1: refused)" in " ".join(said.split())
