@@ -1,5 +1,6 @@
 """Locket beyond the recordings: mutual TLS, outages, several lockets, what operators see."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -116,6 +117,54 @@ def test_a_refresh_raises_the_index_and_keeps_the_id(client: LocketClient, datab
 
     assert (index, ttl) == (1, 7)
     assert database.rows("SELECT modified_index, modified_id, ttl FROM locks") == [(2, first_id, 9)]
+
+
+def test_a_refresh_is_exact_whatever_became_of_the_row_since_this_locket_saw_it(
+    client: LocketClient, database: Database, mariadb: MariaDb
+) -> None:
+    def elsewhere(statement: str) -> None:
+        with contextlib.closing(mariadb.root()) as connection, connection.cursor() as cursor:
+            cursor.execute(f"USE {database.name}")
+            cursor.execute(statement)
+            connection.commit()
+
+    def row() -> tuple[object, ...]:
+        return database.rows("SELECT owner, value, modified_index, modified_id FROM locks")[0]
+
+    client.lock("bbs", "anna")
+    client.lock("bbs", "anna", value="a ' and a \\ and an ä")
+    *_, life = row()
+    assert row() == ("anna", "a ' and a \\ and an ä", 2, life)
+
+    elsewhere("UPDATE locks SET modified_index = 40")  # refreshed through another locket
+    client.lock("bbs", "anna")
+    assert row() == ("anna", "", 41, life)
+
+    elsewhere("UPDATE locks SET owner = 'bert', modified_index = 42")
+    with pytest.raises(LockCollision):
+        client.lock("bbs", "anna")
+    assert row() == ("bert", "", 42, life)
+
+    elsewhere("UPDATE locks SET owner = 'anna', modified_index = 41, modified_id = 'another life'")
+    client.lock("bbs", "anna")
+    assert row() == ("anna", "", 42, "another life")
+
+    elsewhere("DELETE FROM locks")
+    client.lock("bbs", "anna")
+    assert row()[2] == 1
+    assert row()[3] not in (life, "another life")
+
+
+def test_a_refresh_asks_the_database_once(locket: LocketProcess, client: LocketClient) -> None:
+    refreshes = 200
+    client.lock("bbs", "anna")
+    before = locket.metric("db_queries_total")
+
+    for _ in range(refreshes):
+        client.lock("bbs", "anna")
+
+    # and a few questions a second for expiry
+    assert locket.metric("db_queries_total") - before < 2.5 * refreshes
 
 
 def test_many_take_new_keys_at_once_and_everybody_gets_his(locket: LocketProcess, pki: Path) -> None:

@@ -111,14 +111,16 @@ class Pool:
                 self._idle.append(connection)
             self._changed.notify()
 
-    def transact(self, work: Callable[[Connection], T], *, deadline: float | None = None) -> T:
-        """Do `work` in one transaction and commit.
+    def transact(
+        self, work: Callable[[Connection], T], *, deadline: float | None = None, commits: bool = True
+    ) -> T:
+        """Do `work` in one transaction and commit, unless it does that itself.
 
         A deadlock is tried again, three times in all and half a second apart; a kept connection that turns
         out to be dead is replaced at once. So `work` may run more than once, and, when the connection was
         lost during the commit, after it had its effect: it must be harmless to repeat.
         """
-        return self._transact(work, deadline or self.deadline())
+        return self._transact(work, deadline or self.deadline(), commits=commits)
 
     def statistics(self) -> PoolStatistics:
         with self._changed:
@@ -134,7 +136,7 @@ class Pool:
 
     close = purge
 
-    def _transact(self, work: Callable[[Connection], T], deadline: float) -> T:
+    def _transact(self, work: Callable[[Connection], T], deadline: float, *, commits: bool) -> T:
         replaced = False
         tries = 0
         while True:
@@ -142,7 +144,8 @@ class Pool:
             try:
                 with self.connection(deadline) as connection:
                     result = work(connection)  # its first statement begins the transaction
-                    connection.commit_work()
+                    if commits:
+                        connection.commit_work()
                     return result
             except Deadlock:
                 tries += 1

@@ -50,6 +50,11 @@ class Expiry:
         with self._lock:
             self._timers.saw(row, self._clock())
 
+    def seen(self, path: str) -> Row | None:
+        """A row as it was when it was last seen here, which may no longer be true."""
+        with self._lock:
+            return self._timers.seen(path)
+
     def left(self, path: str) -> float | None:
         """How many seconds a row has to live, as seen from here; None for one that was not seen yet."""
         with self._lock:

@@ -28,9 +28,6 @@ class RequestMeasures:
         self._cancelled = _by_method("RequestsCancelled", "Requests whose caller went away")
         self._in_flight = _by_method("RequestsInFlight", "Requests under way")
         self._slowest = {method: Highest(period) for method in METHODS}
-        for method in METHODS:
-            for each in (self._started, self._succeeded, self._failed, self._cancelled, self._in_flight):
-                each.labels(method).set(0)
         original(
             "RequestLatencyMax",
             "Slowest request of the present and the last period",
@@ -42,8 +39,8 @@ class RequestMeasures:
     @contextmanager
     def counting(self, method: str, refused: type[Exception]) -> Iterator[None]:
         """Around one request; exceptions of type `refused` are answers, not failures."""
-        self._started.labels(method).inc()
-        self._in_flight.labels(method).inc()
+        self._started[method].inc()
+        self._in_flight[method].inc()
         began = time.monotonic()
         outcome = self._failed
         try:
@@ -57,15 +54,17 @@ class RequestMeasures:
             raise
         finally:
             self._slowest[method].saw(time.monotonic() - began)
-            outcome.labels(method).inc()
-            self._in_flight.labels(method).dec()
+            outcome[method].inc()
+            self._in_flight[method].dec()
 
     def _latencies(self) -> Mapping[tuple[str, ...], float]:
         return {(method,): slowest.value() for method, slowest in self._slowest.items()}
 
 
-def _by_method(name: str, meaning: str) -> Gauge:
-    return gauge(name_of(name), meaning, labels_of(name, (TAG,)))
+def _by_method(name: str, meaning: str) -> dict[str, Gauge]:
+    """A number for each method, each 0 at first."""
+    every = gauge(name_of(name), meaning, labels_of(name, (TAG,)))
+    return {method: every.labels(method) for method in METHODS}
 
 
 def measure_locks(expiry: Expiry) -> None:

@@ -105,11 +105,14 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in 
         self._service = service
         self._measures = measures
         self._table_missing = table_missing
-        self._methods: dict[str, Behaviour] = {
+        methods: dict[str, Behaviour] = {
             "Lock": self._lock,
             "Release": self._release,
             "Fetch": self._fetch,
             "FetchAll": self._fetch_all,
+        }
+        self._methods = {
+            method: _unary(self._answering(method, behaviour)) for method, behaviour in methods.items()
         }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
@@ -118,7 +121,7 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in 
             return _unary(_unimplemented(f"unknown service {service}"))
         if method not in self._methods:
             return _unary(_unimplemented(f"unknown method {method} for service {SERVICE}"))
-        return _unary(self._answering(method, self._methods[method]))
+        return self._methods[method]
 
     def _answering(self, method: str, behaviour: Behaviour) -> Behaviour:
         def answer(body: bytes, context: Context) -> bytes:

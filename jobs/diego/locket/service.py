@@ -25,8 +25,13 @@ class LocketService:
         """Acquire a lock, or refresh one's own."""
         asked = locks.wanted(key=key, owner=owner, value=value, type_code=type_code, ttl=ttl)
         new_id = self._new_id()
+        seen = self._expiry.seen(key)
         with self._expiry.watching():
-            row = self._store.change(key, lambda found: locks.lock(found, asked, new_id=new_id))
+            row = self._store.change(
+                key,
+                lambda found: locks.lock(found, asked, new_id=new_id),
+                guess=seen if seen is not None and seen.owner == owner else None,
+            )
         if row is not None:
             self._expiry.saw(row)
 

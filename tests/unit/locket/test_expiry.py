@@ -132,9 +132,11 @@ class FlakyStore(MemoryLockStore):
         self.away = False
         self.delay = 0.0
 
-    def change(self, path: str, decide: Callable[[Row | None], Row | None]) -> Row | None:
+    def change(
+        self, path: str, decide: Callable[[Row | None], Row | None], *, guess: Row | None = None
+    ) -> Row | None:
         self._work()
-        return super().change(path, decide)
+        return super().change(path, decide, guess=guess)
 
     def rows(self) -> list[Row]:
         self._work()

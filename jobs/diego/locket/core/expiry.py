@@ -67,6 +67,11 @@ class Timers:
         """Until `now` nobody could be sure to refresh a row: all times start anew."""
         self._undisturbed_since = max(self._undisturbed_since, now)
 
+    def seen(self, path: str) -> Row | None:
+        """A row as it was when it was last seen."""
+        sighting = self._sightings.get(path)
+        return None if sighting is None else sighting.row
+
     def left(self, path: str, now: float) -> float | None:
         """How long a row has to live unless it is refreshed; None for one that was not seen yet."""
         sighting = self._sightings.get(path)

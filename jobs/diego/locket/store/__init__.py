@@ -19,11 +19,15 @@ class LockStore(Protocol):
     def ping(self) -> None:
         """Ask the database for a sign of life."""
 
-    def change(self, path: str, decide: Callable[[Row | None], Row | None]) -> Row | None:
+    def change(
+        self, path: str, decide: Callable[[Row | None], Row | None], *, guess: Row | None = None
+    ) -> Row | None:
         """Replace the row of `path` by what `decide` makes of it (None: no row), durably; the new row.
 
         Nobody else changes the row meanwhile. `decide` may be called more than once, and must only depend
-        on its argument; what it raises leaves everything as it was.
+        on its argument; what it raises leaves everything as it was. `guess` is what the row was when it was last seen:
+        where it still is, it need not be read. What `decide` makes of a guess must be another row, one with another
+        index.
         """
 
     def fetch(self, path: str) -> Row | None:

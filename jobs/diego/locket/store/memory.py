@@ -19,7 +19,13 @@ class MemoryLockStore:
     def ping(self) -> None:
         """Memory is always there."""
 
-    def change(self, path: str, decide: Callable[[Row | None], Row | None]) -> Row | None:
+    def change(
+        self,
+        path: str,
+        decide: Callable[[Row | None], Row | None],
+        *,
+        guess: Row | None = None,  # noqa: ARG002 - nothing is saved by it here
+    ) -> Row | None:
         with self._lock:
             after = decide(self._rows.get(path))
             if after is None:

@@ -25,7 +25,9 @@ UPDATE = (
     "UPDATE locks SET owner = %s, value = %s, type = %s, modified_index = %s, modified_id = %s, ttl = %s"
     " WHERE path = %s"
 )
+REPLACE = f"{UPDATE} AND owner = %s AND modified_id = %s AND modified_index = %s"
 DELETE = "DELETE FROM locks WHERE path = %s"
+COMMIT = b"COMMIT"
 
 
 class SqlLockStore:
@@ -40,19 +42,25 @@ class SqlLockStore:
     def ping(self) -> None:
         self._pool.transact(lambda connection: connection.row("SELECT 1"))
 
-    def change(self, path: str, decide: Callable[[Row | None], Row | None]) -> Row | None:
+    def change(
+        self, path: str, decide: Callable[[Row | None], Row | None], *, guess: Row | None = None
+    ) -> Row | None:
+        guessed = None if guess is None or not guess.modified_id else decide(guess)
+
         def work(connection: Connection) -> Row | None:
+            if guess is not None and guessed is not None and _replaced(connection, guess, guessed):
+                return guessed
             found = connection.row(f"{SELECT} WHERE path = %s FOR UPDATE", (path,))
             before = _row(found) if found else None
             after = decide(before)
             try:
-                _write(connection, before, after)
+                connection.run_all([*_writes(connection, before, after), COMMIT])
             except Duplicate as error:
                 # Somebody made the row in between: the same as a deadlock, one of the two begins again.
                 raise Deadlock("sql-deadlock", error.code, error.cause) from error
             return after
 
-        return self._pool.transact(work)
+        return self._pool.transact(work, commits=False)
 
     def fetch(self, path: str) -> Row | None:
         found = self._pool.transact(lambda c: c.row(f"{SELECT} WHERE path = %s", (path,)))
@@ -73,15 +81,26 @@ def _row(columns: tuple[Any, ...]) -> Row:
     )
 
 
-def _write(connection: Connection, before: Row | None, after: Row | None) -> None:
+def _replaced(connection: Connection, before: Row, after: Row) -> bool:
+    """Write the row in one exchange, if it still is what it was: each life of a row has an id, each change an index."""
+    arguments = (*_content(after), before.path, before.owner, before.modified_id, before.modified_index)
+    return connection.run_all([_statement(connection, REPLACE, arguments), COMMIT])[0] == 1
+
+
+def _writes(connection: Connection, before: Row | None, after: Row | None) -> list[bytes]:
     if after == before:
-        return
+        return []
     if after is None:
-        if before is not None:
-            connection.run(DELETE, (before.path,))
-        return
-    content = (after.owner, after.value, after.type, after.modified_index, after.modified_id, after.ttl)
+        return [] if before is None else [_statement(connection, DELETE, (before.path,))]
     if before is None:
-        connection.run(INSERT, (after.path, *content))
-    else:
-        connection.run(UPDATE, (*content, before.path))
+        return [_statement(connection, INSERT, (after.path, *_content(after)))]
+    return [_statement(connection, UPDATE, (*_content(after), before.path))]
+
+
+def _content(row: Row) -> tuple[Any, ...]:
+    return row.owner, row.value, row.type, row.modified_index, row.modified_id, row.ttl
+
+
+def _statement(connection: Connection, query: str, arguments: tuple[Any, ...]) -> bytes:
+    """A statement to be sent with others, as the driver encodes one that is sent alone."""
+    return connection.cursor().mogrify(query, arguments).encode("utf-8", "surrogateescape")
