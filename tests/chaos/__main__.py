@@ -25,6 +25,7 @@ from typing import Any
 from chaos.experiments import EXPERIMENTS, Experiment
 from chaos.load import APPS, CHANGE_EVERY, SINGLE_APPS, TASK_EVERY
 from chaos.site import CELLS
+from support import ports
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLACE = CHECKOUT / ".lab" / "chaos"
@@ -35,6 +36,9 @@ SEED = 20260701
 ISOLATED = ("unshare", "--fork", "--pid", "--net", "--mount-proc", "--kill-child")
 PRIVATE = 'mount -t tmpfs tmpfs /dev/shm && ip link set lo up && exec "$@"'
 """What a run has for itself beside its processes and ports: shared memory, which the false clocks name by process."""
+
+OWN_PORTS = "10000-30000"
+"""For servers: below those that the kernel gives to outgoing connections."""
 
 Outcome = dict[str, Any]
 RunApart = Callable[[int, int, Path, Path], Outcome]
@@ -147,7 +151,7 @@ def _isolated(number: int, seed: int, directory: Path, scratch: Path) -> Outcome
             [*ISOLATED, "sh", "-c", PRIVATE, "run", *asked],
             stdout=output,
             stderr=output,
-            env={**os.environ, "TMPDIR": str(scratch)},
+            env={**os.environ, "TMPDIR": str(scratch), ports.PORTS: OWN_PORTS},
             start_new_session=True,  # whoever cuts us off cuts only us: what was not done is not recorded
         )
         try:

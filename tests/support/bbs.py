@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from diego.models import CellPresence
-from support.locket import free_port
 from support.mariadb import Database
+from support.ports import free_port
 
 START_SECONDS = 60.0
 STOP_SECONDS = 8.0

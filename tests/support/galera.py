@@ -7,7 +7,6 @@ cluster stands within seconds.
 
 import os
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from support.mariadb import Database, MariaDb
+from support.ports import free_port
 
 PROVIDER = Path("/usr/lib/galera/libgalera_smm.so")
 NODES = 3
@@ -163,7 +163,7 @@ def running() -> Iterator[Galera]:
         raise RuntimeError(f"{PROVIDER} is missing: `scripts/prepare test` installs galera-4")
     root = Path(tempfile.mkdtemp(prefix="diego-galera-"))
     root.chmod(0o755)
-    ports = _free_ports(2 * NODES)
+    ports = [free_port() for _ in range(2 * NODES)]
     nodes = [
         GaleraNode(root / f"node-{number}", number, ports[2 * number], ports[2 * number + 1])
         for number in range(NODES)
@@ -192,11 +192,3 @@ def running() -> Iterator[Galera]:
         for node in nodes:
             node.wait_until_synced()
         yield Galera(nodes)
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        listeners = [
-            stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1)) for _ in range(count)
-        ]
-        return [int(listener.getsockname()[1]) for listener in listeners]

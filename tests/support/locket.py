@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 
 from support.mariadb import Database
+from support.ports import free_port
 from support.stopped import group, wait_until_stopped
 
 START_SECONDS = 60.0
@@ -157,10 +158,3 @@ def channel(address: str, pki: Path, leaf: str = "diego_locket_client") -> grpc.
         (pki / f"{leaf}.crt").read_bytes(),
     )
     return grpc.secure_channel(address, credentials)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -24,6 +24,7 @@ from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
 from support import pki
+from support.ports import free_port
 from support.stopped import wait_until_stopped
 
 START_SECONDS = 30.0
@@ -108,7 +109,7 @@ class MariaDb:
         Raises:
             RuntimeError: it ended at once, or did not answer within START_SECONDS.
         """
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, env=self._environment())
         deadline = time.monotonic() + START_SECONDS
@@ -226,10 +227,3 @@ def _server_user() -> str:
         return pwd.getpwnam("mysql").pw_name
     except KeyError:
         return "nobody"
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

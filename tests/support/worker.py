@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ import uvloop
 
 from diego.runtime.limits import Limits
 from diego.runtime.process import Runtime
+from support.ports import free_port as free_port
 
 T = TypeVar("T")
 
@@ -58,12 +58,6 @@ def running(
         thread.join(10)
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def until(seen: Callable[[], T], *, seconds: float = 10.0, pause: float = 0.02) -> T:
