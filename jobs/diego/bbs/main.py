@@ -19,6 +19,7 @@ from diego.bbs.history import History, keep_bounded
 from diego.bbs.measures import Beginning, Requests, measure, measure_convergence
 from diego.bbs.memory import Memory
 from diego.bbs.outside import Auctioneer, Callbacks, Cells, Outside, Reps
+from diego.bbs.reading import make_whole
 from diego.bbs.recorder import Recorder
 from diego.bbs.service import Context, Service
 from diego.bbs.status import Status
@@ -141,6 +142,7 @@ def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:
         runtime.open_listener(config.listen_address, api, server_tls)
         beginning.elected = True
         runtime.log.info("started", address=config.listen_address)
+        runtime.call_in_loop(make_whole, runtime.loop, memory.desired.by_guid.values())
         runtime.background("unreadable", lambda: _delete_unreadable(context, loaded))
         runtime.background("reencryption", lambda: _reencrypt(store, runtime, beginning))
         loops.every(runtime, "convergence", config.converge_repeat_interval, convergence.run_once)

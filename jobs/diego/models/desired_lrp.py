@@ -4,10 +4,10 @@ The record keeps the whole protobuf message as encoded bytes, in the form of a l
 many is a join and nothing is copied twice. What decisions need often stands beside it, derived once.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from sys import intern
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -26,6 +26,21 @@ MetricTag = tuple[str, str, int]
 """Name, static text, dynamic value: the wanted value of a metric tag is a text, or each instance has its own."""
 
 INDEX, INSTANCE_GUID = 1, 2
+
+
+class Rest(NamedTuple):
+    """What is not known yet of a record that was made by `DesiredLRP.later`.
+
+    `encoded` is the message in the stored form.
+    """
+
+    encoded: bytes
+    created_at: int
+    metrics_guid: str
+    layered: bool
+
+
+LATER = frozenset({"created_at", "served", "completed", "layered"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,7 @@ class DesiredLRP:
     layered: bool = False
     _scheduling: bytes = field(default=b"", init=False, compare=False, repr=False)
     _routing: bytes = field(default=b"", init=False, compare=False, repr=False)
+    _rest: Callable[[], Rest] | None = field(default=None, init=False, compare=False, repr=False)
 
     @classmethod
     def of(
@@ -127,6 +143,62 @@ class DesiredLRP:
             update_strategy=update_strategy,
             layered=layered,
         )
+
+    @classmethod
+    def later(
+        cls,
+        rest: Callable[[], Rest],
+        *,
+        process_guid: str,
+        domain: str,
+        instances: int,
+        tag: ModificationTag,
+        internal_routes: tuple[str, ...] | None,
+        metric_tags: tuple[MetricTag, ...],
+        update_strategy: int,
+    ) -> "DesiredLRP":
+        """A record of which only this is known; `rest` is asked for the others when one of them is wanted."""
+        record = object.__new__(cls)
+        put = object.__setattr__
+        put(record, "process_guid", intern(process_guid))
+        put(record, "domain", intern(domain))
+        put(record, "instances", instances)
+        put(record, "tag", tag)
+        put(record, "internal_routes", internal_routes)
+        put(record, "metric_tags", metric_tags)
+        put(record, "update_strategy", update_strategy)
+        put(record, "_scheduling", b"")
+        put(record, "_routing", b"")
+        put(record, "_rest", rest)
+        return record
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left to be made when it is wanted."""
+        return self._rest is None
+
+    def make_whole(self) -> None:
+        """Make what is left. From any thread, and nothing happens twice."""
+        rest = self._rest
+        if rest is None:
+            return
+        made = rest()
+        completion = _completion(made.metrics_guid, self.metric_tags)
+        put = object.__setattr__
+        put(self, "created_at", made.created_at)
+        put(self, "completed", len(completion))
+        put(self, "layered", made.layered)
+        put(self, "served", list_entry(made.encoded + completion))
+        put(self, "_rest", None)
+
+    if not TYPE_CHECKING:  # a checker would take every name for one of these
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for what has no value yet."""
+            if name not in LATER:
+                raise AttributeError(f"a DesiredLRP has no {name!r}")
+            self.make_whole()
+            return object.__getattribute__(self, name)
 
     @property
     def scheduling(self) -> bytes:

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 PREFIX = "02"
 NONCE_BYTES = 12
 NONCES_AT_ONCE = 256
+SHORT_CHARACTERS = 64
+SHORT_TEXTS = 4096
 LONGEST_LABEL = 127
 
 
@@ -48,6 +50,7 @@ class Encryption:
         self._nonces: Iterator[bytes] = iter(())
         self._lock = threading.Lock()
         self._empty: dict[bytes, str] = {}
+        self._short: dict[str, bytes] = {}
 
     def knows(self, label: str) -> bool:
         return label.encode() in self._keys
@@ -85,6 +88,16 @@ class Encryption:
         Raises:
             Undecodable: another form, an unknown label, or a wrong key.
         """
+        if len(text) <= SHORT_CHARACTERS:  # what `encrypt_empty` makes is the same in many rows
+            content = self._short.get(text)
+            if content is None:
+                content = self._decrypted(text)
+                if len(self._short) < SHORT_TEXTS:
+                    self._short[text] = content
+            return content
+        return self._decrypted(text)
+
+    def _decrypted(self, text: str) -> bytes:
         packed = _packed(text)
         if packed.startswith(self._head):  # nearly always
             key, start = self._active, len(self._head)

@@ -6,6 +6,7 @@ columns. JSON columns hold what the original writes: compact, names in order.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from sys import intern
 from typing import Any
 
@@ -19,6 +20,7 @@ from diego.models.actual_lrp import Identity
 from diego.models.desired_lrp import (
     DesiredParts,
     MetricTag,
+    Rest,
     internal_routes,
     part_drivers,
     wanted_metric_tags,
@@ -116,16 +118,20 @@ def _shared(source: Any) -> dict[str, Any]:
 
 
 def desired_record(columns: Sequence[Any], encryption: Encryption) -> DesiredLRP | UnreadableDesired:
-    """The record of a row with DESIRED_COLUMNS."""
+    """The record of a row with DESIRED_COLUMNS.
+
+    All that may be unreadable is read now; what lists and answers tell of it is made when they first do. A takeover
+    has to read everything before it may serve anything, and most of the work is in that form.
+    """
     (
         process_guid, domain, log_guid, annotation, instances, memory_mb, disk_mb, rootfs, routes,
         _placement, epoch, index, run_info_text, placement_tags, max_pids, metric_tags, strategy,
     ) = columns  # fmt: skip
     try:
-        run_info = desired_lrp_pb2.DesiredLRPRunInfo.FromString(_message(run_info_text, encryption))
+        content = _message(run_info_text, encryption)
+        run_info = desired_lrp_pb2.DesiredLRPRunInfo.FromString(content)
     except (Undecodable, DecodeError):
         return UnreadableDesired(process_guid, domain, deletable=True)
-    run_info.DiscardUnknownFields()
     try:
         by_router = routes_of(encryption.decrypt(routes).decode())
         if metric_tags:
@@ -133,39 +139,58 @@ def desired_record(columns: Sequence[Any], encryption: Encryption) -> DesiredLRP
         else:
             wanted = wanted_metric_tags(run_info.metric_tags)
         tag = ModificationTag(epoch, index or 0)
-        info = RunInfoParts.FromString(run_info.SerializeToString(deterministic=True))
-        parts = DesiredParts(
-            process_guid=process_guid,
-            domain=domain,
-            log_guid=log_guid,
-            annotation=annotation or "",
-            instances=instances,
-            memory_mb=memory_mb,
-            disk_mb=disk_mb,
-            root_fs=rootfs,
-            max_pids=max_pids or 0,
-            update_strategy=strategy or 0,
-            PlacementTags=orjson.loads(placement_tags or "null") or (),
-            modification_tag=modification_tag_pb2.ModificationTag(
-                epoch=tag.epoch, index=tag.index
-            ).SerializeToString(),
-            routes=encoded_routes(by_router),
-            metric_tags=encoded_tags(wanted),
-            **_shared(info),
-        )
+        plain = {
+            "process_guid": process_guid,
+            "domain": domain,
+            "log_guid": log_guid,
+            "annotation": annotation or "",
+            "instances": instances,
+            "memory_mb": memory_mb,
+            "disk_mb": disk_mb,
+            "root_fs": rootfs,
+            "max_pids": max_pids or 0,
+            "update_strategy": strategy or 0,
+            "PlacementTags": orjson.loads(placement_tags or "null") or (),
+        }
+        DesiredParts(**plain)
     except (Undecodable, ValueError, TypeError, AttributeError):
         return UnreadableDesired(process_guid, domain, deletable=False)
-    return DesiredLRP.stored(
-        parts.SerializeToString(),
-        info.created_at,
+    return DesiredLRP.later(
+        partial(_told, content, plain, by_router, wanted, tag),
         process_guid=process_guid,
         domain=domain,
         instances=instances,
         tag=tag,
-        metrics_guid=info.metrics_guid,
         internal_routes=internal_routes(by_router),
         metric_tags=wanted,
-        update_strategy=parts.update_strategy,
+        update_strategy=strategy or 0,
+    )
+
+
+def _told(
+    content: bytes,
+    plain: Mapping[str, Any],
+    by_router: Mapping[str, bytes],
+    tags: tuple[MetricTag, ...],
+    tag: ModificationTag,
+) -> Rest:
+    """What a row's record is told as."""
+    run_info = desired_lrp_pb2.DesiredLRPRunInfo.FromString(content)
+    run_info.DiscardUnknownFields()
+    info = RunInfoParts.FromString(run_info.SerializeToString(deterministic=True))
+    parts = DesiredParts(
+        modification_tag=modification_tag_pb2.ModificationTag(
+            epoch=tag.epoch, index=tag.index
+        ).SerializeToString(),
+        routes=encoded_routes(by_router),
+        metric_tags=encoded_tags(tags),
+        **plain,
+        **_shared(info),
+    )
+    return Rest(
+        parts.SerializeToString(),
+        created_at=info.created_at,
+        metrics_guid=info.metrics_guid,
         layered=bool(info.image_layers),
     )
 
