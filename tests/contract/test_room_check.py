@@ -96,8 +96,8 @@ def test_cells_without_room_are_refused_and_say_what_they_hold(site: Site) -> No
     code, said = site.check()
 
     assert code == 2, said
-    assert "zone z1: diego-cell-0 hold 500 MB of memory, and the other cells have 400 free" in said
-    assert "zone z2: diego-cell-1 hold 600 MB of memory, and the other cells have 500 free" in said
+    assert "zone z1: 500 MB of memory on diego-cell-0, 400 free on the other cells" in said
+    assert "zone z2: 600 MB of memory on diego-cell-1, 500 free on the other cells" in said
     assert "-e instance_skip_room_check=true" in said
 
 

@@ -45,7 +45,7 @@ def test_what_a_cell_holds_must_fit_into_the_others() -> None:
     cells = [a_cell(0, used=300, free=100), a_cell(1, "z2", used=100, free=299)]
 
     assert faults_of(cells, ids(0, 1), update()) == [
-        "zone z1: diego-cell-0 hold 300 MB of memory, and the other cells have 299 free"
+        "zone z1: 300 MB of memory on diego-cell-0, 299 free on the other cells"
     ]
     assert faults_of([cells[0], a_cell(1, "z2", used=100, free=300)], ids(0, 1), update()) == []
 
@@ -55,7 +55,7 @@ def test_the_largest_cells_of_a_window_are_away_at_once() -> None:
 
     assert faults_of(cells, ids(0, 1, 2), update(2)) == []
     assert faults_of(cells, ids(0, 1, 2), update(3)) == [
-        "zone z1: diego-cell-1, diego-cell-2, diego-cell-0 hold 200 MB of memory, and the other cells have 0 free"
+        "zone z1: 200 MB of memory on diego-cell-1, diego-cell-2, diego-cell-0, 0 free on the other cells"
     ]
 
 
@@ -71,7 +71,7 @@ def test_a_cell_that_does_not_change_leaves_nothing_and_gives_its_room() -> None
     cells = [a_cell(0, used=300, free=0), a_cell(1, used=100, free=100)]
 
     assert faults_of(cells, ids(1), update()) == [
-        "zone z1: diego-cell-1 hold 100 MB of memory, and the other cells have 0 free"
+        "zone z1: 100 MB of memory on diego-cell-1, 0 free on the other cells"
     ]
     assert faults_of(cells, set(), update()) == []
 
@@ -95,8 +95,8 @@ def test_each_resource_is_counted_with_its_own_largest_cells() -> None:
     ]
 
     assert faults_of(cells, ids(0, 1), update()) == [
-        "zone z1: diego-cell-0 hold 11 MB of disk, and the other cells have 10 free",
-        "zone z1: diego-cell-1 hold 4 containers, and the other cells have 3 free",
+        "zone z1: 11 MB of disk on diego-cell-0, 10 free on the other cells",
+        "zone z1: 4 containers on diego-cell-1, 3 free on the other cells",
     ]
 
 

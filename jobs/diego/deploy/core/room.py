@@ -53,7 +53,7 @@ def faults_of(cells: Sequence[Cell], changed: Collection[str], update: Update) -
             free = sum(cell.free[resource] for cell in cells if cell.kind == kind and cell not in largest)
             if needed > free:
                 faults.append(
-                    f"zone {zone or '-'}: {_names(largest)} hold {needed} {unit}, and the other cells have {free} free"
+                    f"zone {zone or '-'}: {needed} {unit} on {_names(largest)}, {free} free on the other cells"
                 )
     return faults
 
