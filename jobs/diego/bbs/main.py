@@ -48,7 +48,7 @@ LAST_COMMIT_SECONDS = 0.7
 """How long a stopping BBS waits for what is on its way to the database."""
 
 SWITCH_SECONDS = 0.0005
-"""How long a thread keeps the interpreter from the loop: the committer computes while callers wait."""
+"""How long a thread keeps the interpreter from the loop, where callers wait."""
 
 
 def compose(config: BbsConfig, runtime: Runtime) -> list[Api]:

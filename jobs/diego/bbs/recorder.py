@@ -1,7 +1,7 @@
 """The history's ear: hears of each change as listeners do, only earlier, and makes rows of it.
 
-A listener hears what is durable. The recorder hears of a batch just before it is handed to the store, in the
-committer's thread, so that its rows become durable with the batch or not at all.
+A listener hears what is durable. The recorder hears of a batch just before it is handed to the store, so that its rows
+become durable with the batch or not at all.
 """
 
 import time
