@@ -29,10 +29,9 @@ from diego.models import (
     Task,
     TaskState,
 )
-from diego.models.desired_lrp import volume_drivers
+from diego.models.desired_lrp import hostnames, volume_drivers
 from diego.runtime.api import Api
 from diego.runtime.exchange import Exchange
-from diego.wire import desired_lrp_pb2
 
 T = TypeVar("T")
 
@@ -235,7 +234,7 @@ class Status:
             "instances": lrp.instances,
             "running": self._running(lrp),
             "cells": dict(cells.most_common(NAMED)),
-            "hostnames": _hostnames(lrp.message()),
+            "hostnames": hostnames(lrp.message().routes.routes),
         }
 
     # ---- one of them
@@ -359,18 +358,5 @@ def _wish(lrp: DesiredLRP) -> dict[str, Any]:
         "disk_mb": message.disk_mb,
         "placement_tags": list(message.PlacementTags),
         "volume_drivers": sorted(set(volume_drivers(message.volume_mounts))),
-        "hostnames": _hostnames(message),
+        "hostnames": hostnames(message.routes.routes),
     }
-
-
-def _hostnames(message: desired_lrp_pb2.DesiredLRP) -> list[str]:
-    """The names under which the HTTP router serves it; none where the routes cannot be read."""
-    raw = message.routes.routes.get("cf-router", b"")
-    try:
-        entries = orjson.loads(raw) if raw else []
-    except ValueError:
-        return []
-    if not isinstance(entries, list):
-        return []
-    names = [entry.get("hostnames") for entry in entries if isinstance(entry, dict)]
-    return [str(name) for listed in names if isinstance(listed, list) for name in listed]

@@ -16,7 +16,7 @@ from diego.models.entries import entry_content, list_entry
 from diego.wire import desired_lrp_pb2, metric_tags_pb2, volume_mount_pb2
 from diego.wire.shallow import shallow
 
-INTERNAL_ROUTER = "internal-router"
+INTERNAL_ROUTER, HTTP_ROUTER = "internal-router", "cf-router"
 
 DesiredParts = shallow(desired_lrp_pb2.DesiredLRP)
 SchedulingParts = shallow(desired_lrp_pb2.DesiredLRPSchedulingInfo)
@@ -256,6 +256,19 @@ def internal_routes(routes: Mapping[str, bytes]) -> tuple[str, ...] | None:
     if not isinstance(entries, list):
         return None
     return tuple(str(entry.get("hostname", "")) for entry in entries if isinstance(entry, dict))
+
+
+def hostnames(routes: Mapping[str, bytes]) -> list[str]:
+    """The names under which the HTTP router serves an LRP; none where its `cf-router` entry cannot be read."""
+    raw = routes.get(HTTP_ROUTER, b"")
+    try:
+        entries = orjson.loads(raw) if raw else []
+    except ValueError:
+        return []
+    if not isinstance(entries, list):
+        return []
+    names = [entry.get("hostnames") for entry in entries if isinstance(entry, dict)]
+    return [str(name) for listed in names if isinstance(listed, list) for name in listed]
 
 
 def wanted_metric_tags(tags: Mapping[str, metric_tags_pb2.MetricTagValue]) -> tuple[MetricTag, ...]:

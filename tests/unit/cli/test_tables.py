@@ -5,7 +5,6 @@ import pytest
 from diego.cli.core import tables, words
 from diego.wire.actual_lrp_pb2 import ActualLRP
 from diego.wire.cells_pb2 import CellPresence
-from diego.wire.desired_lrp_pb2 import DesiredLRP
 from diego.wire.gojson import from_go
 from diego.wire.task_pb2 import Task
 
@@ -38,22 +37,6 @@ def test_numbers_in_names_are_in_their_order() -> None:
 
 def test_no_time_has_no_age() -> None:
     assert words.age(0, 10**18) == ""
-
-
-def test_hostnames_are_those_of_every_route() -> None:
-    lrp = from_go(
-        DesiredLRP, {"routes": {"cf-router": [{"hostnames": ["a", "b/v1"]}, {"hostnames": ["c"]}], "x": 1}}
-    )
-
-    assert tables.hostnames(lrp.routes) == ["a", "b/v1", "c"]
-
-
-@pytest.mark.parametrize("raw", [b"", b"{", b"5", b"[5]", b'[{"hostnames": 5}]', b"[{}]"])
-def test_routes_of_another_shape_have_no_hostnames(raw: bytes) -> None:
-    lrp = DesiredLRP()
-    lrp.routes.routes["cf-router"] = raw
-
-    assert tables.hostnames(lrp.routes) == []
 
 
 def test_a_cells_row_has_its_room_and_stacks() -> None:

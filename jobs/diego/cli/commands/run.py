@@ -15,10 +15,10 @@ from diego.cli.commands.options import json_option
 from diego.cli.core.changes import fixed_differences, update_between
 from diego.cli.core.manifest import ManifestError, Workloads, read_workloads
 from diego.cli.core.progress import progress
-from diego.cli.core.tables import hostnames
 from diego.cli.faults import Fault, Status
 from diego.cli.output import Output
 from diego.cli.session import Session, pass_session
+from diego.models.desired_lrp import hostnames
 from diego.models.errors import BbsError, ErrorType
 from diego.wire.desired_lrp_pb2 import DesiredLRP
 from diego.wire.task_pb2 import Task
@@ -55,7 +55,7 @@ def run(session: Session, file: str, wait: bool, timeout: float, replace: bool) 
     for lrp, done in zip(workloads.desired_lrps, made, strict=True):
         if wait:
             work.wait_for_lrp(lrp)
-        urls = [url(name, session.environment) for name in hostnames(lrp.routes)]
+        urls = [url(name, session.environment) for name in hostnames(lrp.routes.routes)]
         if session.output.json:
             row = {"process_guid": lrp.process_guid, "done": done, "instances": lrp.instances, "urls": urls}
             session.output.line(row)

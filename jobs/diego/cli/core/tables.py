@@ -1,13 +1,13 @@
 """The rows of the tables: what a person wants to know of a record, in few words."""
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from diego.cli.core.words import Row, age, natural, size
+from diego.models.desired_lrp import hostnames
 from diego.wire.actual_lrp_pb2 import ActualLRP
 from diego.wire.cells_pb2 import CellPresence
-from diego.wire.desired_lrp_pb2 import DesiredLRP, DesiredLRPSchedulingInfo, ProtoRoutes
+from diego.wire.desired_lrp_pb2 import DesiredLRP, DesiredLRPSchedulingInfo
 from diego.wire.locket_pb2 import Resource
 from diego.wire.task_pb2 import Task
 
@@ -19,19 +19,6 @@ DESIRED_COLUMNS = ("PROCESS", "DOMAIN", "INSTANCES", "MEMORY", "DISK", "ROOTFS",
 ACTUAL_COLUMNS = ("PROCESS", "INDEX", "STATE", "FOR", "CELL", "ADDRESS", "INSTANCE", "NOTE")
 TASK_COLUMNS = ("TASK", "DOMAIN", "STATE", "AGE", "CELL", "NOTE")
 RESOURCE_COLUMNS = ("KEY", "OWNER", "VALUE")
-
-
-def hostnames(routes: ProtoRoutes | Mapping[str, Any]) -> list[str]:
-    """The names under which the HTTP router serves an LRP. Routes that cannot be read have none."""
-    raw = routes.routes.get("cf-router", b"") if isinstance(routes, ProtoRoutes) else b""
-    try:
-        entries = json.loads(raw) if raw else []
-    except ValueError:
-        return []
-    if not isinstance(entries, list):
-        return []
-    names = [entry.get("hostnames") for entry in entries if isinstance(entry, dict)]
-    return [str(name) for listed in names if isinstance(listed, list) for name in listed]
 
 
 def cell_rows(cells: Iterable[CellPresence]) -> list[Row]:
@@ -80,7 +67,7 @@ def desired_rows(lrps: Iterable[DesiredLRP]) -> list[Row]:
             size(lrp.memory_mb),
             size(lrp.disk_mb),
             lrp.root_fs,
-            " ".join(hostnames(lrp.routes)),
+            " ".join(hostnames(lrp.routes.routes)),
         ]
         for lrp in sorted(lrps, key=lambda lrp: lrp.process_guid)
     ]
@@ -96,7 +83,7 @@ def scheduling_rows(infos: Iterable[DesiredLRPSchedulingInfo]) -> list[Row]:
             size(info.desired_lrp_resource.memory_mb),
             size(info.desired_lrp_resource.disk_mb),
             info.desired_lrp_resource.root_fs,
-            " ".join(hostnames(info.routes)),
+            " ".join(hostnames(info.routes.routes)),
         ]
         for info in sorted(infos, key=lambda info: info.desired_lrp_key.process_guid)
     ]
