@@ -33,6 +33,7 @@ SESSION = (
 )
 """The second setting is MariaDB's only; others read a comment."""
 
+UNKNOWN_VARIABLE = 1193
 CONNECT_SECONDS = 5.0
 SMALLEST_WAIT = 0.05
 """Seconds that an exchange begun just before its deadline is still given."""
@@ -121,8 +122,20 @@ class Connection(_Base):
     """
 
     def __init__(
-        self, settings: Settings, *, tls: ssl.SSLContext | None, isolation: str, deadline: float
+        self,
+        settings: Settings,
+        *,
+        tls: ssl.SSLContext | None,
+        isolation: str,
+        deadline: float,
+        autocommit: bool = False,
+        sees_all: bool = False,
     ) -> None:
+        """With `autocommit` a statement outside a transaction is one by itself.
+
+        One that `sees_all` reads on a Galera cluster what every server had committed before; otherwise its server may
+        be a little behind the others.
+        """
         source = settings.source
         self.opened = time.monotonic()
         self._deadline = min(deadline, self.opened + settings.connect_timeout)
@@ -140,7 +153,7 @@ class Connection(_Base):
                 password=source.password.encode(),
                 database=source.schema,
                 charset="utf8mb4",
-                autocommit=False,
+                autocommit=autocommit,
                 connect_timeout=limit,
                 read_timeout=limit,
                 write_timeout=limit,
@@ -149,6 +162,15 @@ class Connection(_Base):
                 **encryption,
             )
             self.query(f"SET SESSION TRANSACTION ISOLATION LEVEL {isolation}")
+        if sees_all:
+            self._see_all()
+
+    def _see_all(self) -> None:
+        try:
+            self.run("SET SESSION wsrep_sync_wait = 1")
+        except DatabaseError as error:
+            if error.code != UNKNOWN_VARIABLE:
+                raise
 
     def allow(self, until: float) -> None:
         """From now on every exchange ends by `until`, on the monotonic clock."""

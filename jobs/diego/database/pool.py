@@ -49,13 +49,16 @@ class Pool:
         *,
         size: int,
         isolation: str = REPEATABLE_READ,
+        autocommit: bool = False,
+        sees_all: bool = False,
         lifetime: float = 0.0,
         period: float = PERIOD,
     ) -> None:
         self._settings = settings
         self._tls = settings.tls()
         self._size = size
-        self._isolation = isolation
+        self._autocommit = autocommit
+        self._session = {"isolation": isolation, "autocommit": autocommit, "sees_all": sees_all}
         self._lifetime = lifetime
         self._idle: list[Connection] = []
         self._lent = 0
@@ -111,16 +114,29 @@ class Pool:
                 self._idle.append(connection)
             self._changed.notify()
 
-    def transact(
-        self, work: Callable[[Connection], T], *, deadline: float | None = None, commits: bool = True
-    ) -> T:
-        """Do `work` in one transaction and commit, unless it does that itself.
+    def transact(self, work: Callable[[Connection], T], *, deadline: float | None = None) -> T:
+        """Do `work` in one transaction and commit.
 
         A deadlock is tried again, three times in all and half a second apart; a kept connection that turns
         out to be dead is replaced at once. So `work` may run more than once, and, when the connection was
         lost during the commit, after it had its effect: it must be harmless to repeat.
         """
-        return self._transact(work, deadline or self.deadline(), commits=commits)
+
+        def transaction(connection: Connection) -> T:
+            if self._autocommit:
+                connection.begin_work()  # otherwise its first statement does
+            result = work(connection)
+            connection.commit_work()
+            return result
+
+        return self._patiently(transaction, deadline)
+
+    def outright(self, work: Callable[[Connection], T], *, deadline: float | None = None) -> T:
+        """Do `work`, whose statements are transactions by themselves, with the patience of `transact`.
+
+        Only where `autocommit` is on; otherwise the work would be rolled back in the end.
+        """
+        return self._patiently(work, deadline)
 
     def statistics(self) -> PoolStatistics:
         with self._changed:
@@ -136,17 +152,15 @@ class Pool:
 
     close = purge
 
-    def _transact(self, work: Callable[[Connection], T], deadline: float, *, commits: bool) -> T:
+    def _patiently(self, work: Callable[[Connection], T], deadline: float | None) -> T:
+        deadline = deadline or self.deadline()
         replaced = False
         tries = 0
         while True:
             kept = bool(self._idle)
             try:
                 with self.connection(deadline) as connection:
-                    result = work(connection)  # its first statement begins the transaction
-                    if commits:
-                        connection.commit_work()
-                    return result
+                    return work(connection)
             except Deadlock:
                 tries += 1
                 if tries >= TRIES or time.monotonic() + PAUSE_SECONDS >= deadline:
@@ -168,7 +182,7 @@ class Pool:
             return connection
         try:
             return _CountedConnection(
-                self._settings, self._statistics, tls=self._tls, isolation=self._isolation, deadline=deadline
+                self._settings, self._statistics, tls=self._tls, deadline=deadline, **self._session
             )
         except BaseException:
             self._forget_one()

@@ -29,6 +29,8 @@ def compose(config: LocketConfig, runtime: Runtime) -> list[Api]:
         config.database(),
         size=config.max_open_database_connections,
         isolation=READ_COMMITTED,
+        autocommit=True,
+        sees_all=True,
         lifetime=config.max_database_connection_lifetime,
         period=config.report_interval,
     )

@@ -24,12 +24,11 @@ class LocketService:
     def lock(self, *, key: str, owner: str, value: str, type_code: int, ttl: int) -> None:
         """Acquire a lock, or refresh one's own."""
         asked = locks.wanted(key=key, owner=owner, value=value, type_code=type_code, ttl=ttl)
-        new_id = self._new_id()
         seen = self._expiry.seen(key)
         with self._expiry.watching():
             row = self._store.change(
                 key,
-                lambda found: locks.lock(found, asked, new_id=new_id),
+                lambda found: locks.lock(found, asked, new_id=self._new_id),
                 guess=seen if seen is not None and seen.owner == owner else None,
             )
         if row is not None:

@@ -20,24 +20,24 @@ def asking(owner: str = "anna", **changes: object) -> Wanted:
 
 
 def test_a_free_key_is_acquired_with_index_one_and_a_new_id() -> None:
-    row = locks.lock(None, asking(), new_id="id-9")
+    row = locks.lock(None, asking(), new_id=lambda: "id-9")
 
     assert row == Row("bbs", "anna", "w", "lock", 1, "id-9", 5)
 
 
 def test_its_owner_refreshes_a_lock_and_overwrites_everything_but_the_id() -> None:
-    row = locks.lock(a_row(), asking(kind=Kind.PRESENCE), new_id="id-9")
+    row = locks.lock(a_row(), asking(kind=Kind.PRESENCE), new_id=lambda: "id-9")
 
     assert row == Row("bbs", "anna", "w", "presence", 4, "id-1", 5)
 
 
 def test_another_owner_collides_whatever_the_type() -> None:
     with pytest.raises(locks.Collision, match="lock-collision"):
-        locks.lock(a_row(type="presence"), asking("bert"), new_id="id-9")
+        locks.lock(a_row(type="presence"), asking("bert"), new_id=lambda: "id-9")
 
 
 def test_a_row_without_an_owner_is_free() -> None:
-    row = locks.lock(a_row(owner=""), asking("bert"), new_id="id-9")
+    row = locks.lock(a_row(owner=""), asking("bert"), new_id=lambda: "id-9")
 
     assert (row.owner, row.modified_index) == ("bert", 4)
 

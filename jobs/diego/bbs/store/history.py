@@ -96,7 +96,7 @@ class HistoryReader:
     """Answers questions about the history, on connections of its own."""
 
     def __init__(self, settings: Settings) -> None:
-        self._pool = Pool(settings, size=READERS, isolation=READ_COMMITTED)
+        self._pool = Pool(settings, size=READERS, isolation=READ_COMMITTED, sees_all=True)
 
     def close(self) -> None:
         self._pool.close()

@@ -34,7 +34,7 @@ class TablePages:
 
     def __init__(self, settings: Settings, encryption: Encryption) -> None:
         self._encryption = encryption
-        self._pool = Pool(settings, size=1, isolation=READ_COMMITTED)
+        self._pool = Pool(settings, size=1, isolation=READ_COMMITTED, sees_all=True)
 
     def close(self) -> None:
         self._pool.close()

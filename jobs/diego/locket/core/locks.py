@@ -4,6 +4,7 @@ A row belongs to its owner until it is released or has expired, whatever its age
 What a refresh changes is told by `modified_index`, and `modified_id` tells one life of a row from the next.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -122,7 +123,7 @@ def wanted(*, key: str, owner: str, value: str, type_code: int, ttl: int) -> Wan
     return Wanted(key, owner, value, kind, ttl)
 
 
-def lock(found: Row | None, asked: Wanted, *, new_id: str) -> Row:
+def lock(found: Row | None, asked: Wanted, *, new_id: Callable[[], str]) -> Row:
     """The row after `asked` was granted: a new one, or the owner's own with everything overwritten.
 
     A row without an owner counts as none, but keeps its identity.
@@ -132,7 +133,7 @@ def lock(found: Row | None, asked: Wanted, *, new_id: str) -> Row:
 
     """
     if found is None:
-        return Row(asked.key, asked.owner, asked.value, asked.kind.text, 1, new_id, asked.ttl)
+        return Row(asked.key, asked.owner, asked.value, asked.kind.text, 1, new_id(), asked.ttl)
     if found.owner and found.owner != asked.owner:
         raise Collision
     index = found.modified_index + 1 if found.modified_index < MAX_INDEX else 1
@@ -142,7 +143,7 @@ def lock(found: Row | None, asked: Wanted, *, new_id: str) -> Row:
         value=asked.value,
         type=asked.kind.text,
         modified_index=index,
-        modified_id=found.modified_id or new_id,
+        modified_id=found.modified_id or new_id(),
         ttl=asked.ttl,
     )
 

@@ -1,6 +1,7 @@
 """Locks in MariaDB (contract/locket.md sections 3 and 7)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from diego.database import Connection, Deadlock, Duplicate, Pool
@@ -27,51 +28,62 @@ UPDATE = (
 )
 REPLACE = f"{UPDATE} AND owner = %s AND modified_id = %s AND modified_index = %s"
 DELETE = "DELETE FROM locks WHERE path = %s"
-COMMIT = b"COMMIT"
 
 
 class SqlLockStore:
-    """The table `locks`. Its pool reads what is committed, so that a wait for a row sees what it waited for."""
+    """The table `locks`.
+
+    Its pool commits each statement by itself, reads what is committed, so that a wait for a row sees what it waited for,
+    and on a cluster what the lockets beside it have written.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     def create_table(self) -> None:
-        self._pool.transact(lambda connection: connection.run(CREATE))
+        self._pool.outright(lambda connection: connection.run(CREATE))
 
     def ping(self) -> None:
-        self._pool.transact(lambda connection: connection.row("SELECT 1"))
+        self._pool.outright(lambda connection: connection.row("SELECT 1"))
 
     def change(
         self, path: str, decide: Callable[[Row | None], Row | None], *, guess: Row | None = None
     ) -> Row | None:
-        guessed = None if guess is None or not guess.modified_id else decide(guess)
-
-        def work(connection: Connection) -> Row | None:
-            if guess is not None and guessed is not None and _replaced(connection, guess, guessed):
-                return guessed
-            found = connection.row(f"{SELECT} WHERE path = %s FOR UPDATE", (path,))
-            before = _row(found) if found else None
-            after = decide(before)
-            try:
-                connection.run_all([*_writes(connection, before, after), COMMIT])
-            except Duplicate as error:
-                # Somebody made the row in between: the same as a deadlock, one of the two begins again.
-                raise Deadlock("sql-deadlock", error.code, error.cause) from error
-            return after
-
-        return self._pool.transact(work, commits=False)
+        if guess is not None and guess.modified_id:
+            after = decide(guess)
+            if after is not None and self._pool.outright(partial(_replaced, before=guess, after=after)):
+                return after
+        return self._pool.transact(partial(_changed, path=path, decide=decide))
 
     def fetch(self, path: str) -> Row | None:
-        found = self._pool.transact(lambda c: c.row(f"{SELECT} WHERE path = %s", (path,)))
+        found = self._pool.outright(lambda c: c.row(f"{SELECT} WHERE path = %s", (path,)))
         return _row(found) if found else None
 
     def fetch_all(self, type_text: str) -> list[Row]:
-        found = self._pool.transact(lambda c: c.rows(f"{SELECT} WHERE type = %s", (type_text,)))
+        found = self._pool.outright(lambda c: c.rows(f"{SELECT} WHERE type = %s", (type_text,)))
         return [_row(columns) for columns in found]
 
     def rows(self) -> list[Row]:
-        return [_row(columns) for columns in self._pool.transact(lambda c: c.rows(SELECT))]
+        return [_row(columns) for columns in self._pool.outright(lambda c: c.rows(SELECT))]
+
+
+def _replaced(connection: Connection, before: Row, after: Row) -> bool:
+    """Write the row, if it still is what it was: each life of a row has an id, each change of it an index."""
+    arguments = (*_content(after), before.path, before.owner, before.modified_id, before.modified_index)
+    statement = connection.cursor().mogrify(REPLACE, arguments)
+    return connection.run_all([statement.encode("utf-8", "surrogateescape")]) == [1]  # less work than `run`
+
+
+def _changed(connection: Connection, path: str, decide: Callable[[Row | None], Row | None]) -> Row | None:
+    found = connection.row(f"{SELECT} WHERE path = %s FOR UPDATE", (path,))
+    before = _row(found) if found else None
+    after = decide(before)
+    try:
+        _write(connection, before, after)
+    except Duplicate as error:
+        # Somebody made the row in between: the same as a deadlock, one of the two begins again.
+        raise Deadlock("sql-deadlock", error.code, error.cause) from error
+    return after
 
 
 def _row(columns: tuple[Any, ...]) -> Row:
@@ -81,26 +93,17 @@ def _row(columns: tuple[Any, ...]) -> Row:
     )
 
 
-def _replaced(connection: Connection, before: Row, after: Row) -> bool:
-    """Write the row in one exchange, if it still is what it was: each life of a row has an id, each change an index."""
-    arguments = (*_content(after), before.path, before.owner, before.modified_id, before.modified_index)
-    return connection.run_all([_statement(connection, REPLACE, arguments), COMMIT])[0] == 1
-
-
-def _writes(connection: Connection, before: Row | None, after: Row | None) -> list[bytes]:
+def _write(connection: Connection, before: Row | None, after: Row | None) -> None:
     if after == before:
-        return []
+        return
     if after is None:
-        return [] if before is None else [_statement(connection, DELETE, (before.path,))]
-    if before is None:
-        return [_statement(connection, INSERT, (after.path, *_content(after)))]
-    return [_statement(connection, UPDATE, (*_content(after), before.path))]
+        if before is not None:
+            connection.run(DELETE, (before.path,))
+    elif before is None:
+        connection.run(INSERT, (after.path, *_content(after)))
+    else:
+        connection.run(UPDATE, (*_content(after), before.path))
 
 
 def _content(row: Row) -> tuple[Any, ...]:
     return row.owner, row.value, row.type, row.modified_index, row.modified_id, row.ttl
-
-
-def _statement(connection: Connection, query: str, arguments: tuple[Any, ...]) -> bytes:
-    """A statement to be sent with others, as the driver encodes one that is sent alone."""
-    return connection.cursor().mogrify(query, arguments).encode("utf-8", "surrogateescape")
