@@ -5,6 +5,8 @@ A cell that does not answer delays a round once, by the state timeout at most. F
 """
 
 import asyncio
+import errno
+import socket
 import ssl
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import aiohttp
+from aiohttp import AddrInfoType
 
 from diego.auctioneer.core.cells import CellState, decode_state
 from diego.auctioneer.core.requests import Undecodable
@@ -24,7 +27,13 @@ T = TypeVar("T")
 
 PATIENCE_WITH_SILENT = 0.5
 """Seconds that a round waits for a cell whose last state did not come in time."""
-CONNECT_TIMEOUT = 2.0
+CONNECT_RETRIES = 1
+"""How often the kernel asks again for a connection before it gives up: a host that is gone costs about 3 s.
+
+The handshake after it has the whole time of the call: when an auctioneer starts with a thousand cells, theirs wait for
+each other for longer than that.
+"""
+GONE = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH})
 BODY_LIMIT = 64 << 20
 NAMES_FOR = 30
 """Seconds that a cell's address is remembered."""
@@ -180,7 +189,7 @@ class Cells:
     async def _call(self, method: str, url: str, body: bytes, request_id: str, seconds: float) -> bytes:
         """The body of a 200 answer. Raises CellFailed."""
         headers = {"X-Vcap-Request-Id": request_id} if request_id else {}
-        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(CONNECT_TIMEOUT, seconds))
+        timeout = aiohttp.ClientTimeout(total=seconds)
         try:
             async with self._opened().request(
                 method, url, data=body or None, headers=headers, timeout=timeout, allow_redirects=False
@@ -191,7 +200,7 @@ class Cells:
                 return read
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             text = str(error) or type(error).__name__
-            raise CellFailed(text, silent=isinstance(error, TimeoutError)) from error
+            raise CellFailed(text, silent=_is_silence(error)) from error
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -200,6 +209,7 @@ class Cells:
                 ssl=self._tls if self._tls is not None else True,
                 ttl_dns_cache=NAMES_FOR,
                 keepalive_timeout=KEEP_IDLE,
+                socket_factory=_impatient_socket,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
@@ -208,6 +218,20 @@ class Cells:
                 skip_auto_headers=("User-Agent", "Content-Type", "Accept"),
             )
         return self._session
+
+
+def _impatient_socket(address: AddrInfoType) -> socket.socket:
+    family, kind, protocol, *_ = address
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, CONNECT_RETRIES)
+    return sock
+
+
+def _is_silence(error: Exception) -> bool:
+    """Whether nobody answered, rather than somebody with an error."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.errno in GONE
+    return isinstance(error, TimeoutError)
 
 
 async def _bounded(content: aiohttp.StreamReader) -> bytes:

@@ -6,11 +6,13 @@ queues. Nothing of it changes a record: who asked hears the result and decides.
 
 import json
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import responses
 from ssl import SSLContext
+from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
 from diego.bbs.core.desired_lrps import RepUpdate, StartRequest
@@ -31,8 +33,15 @@ QUEUE_LIMIT = 20_000
 AUCTION_PAUSE = 0.05
 """Seconds that requests for auctions gather while others come in close succession."""
 
+AWAY_PAUSE = 1.0
+AWAY_SECONDS = 30.0
+"""How long requests wait for an auctioneer, one try a second: twice the time to live of its lock. Then convergence,
+which runs as often, has asked for the same again."""
+
 STARTS_IN_A_REQUEST = 5_000
 REPS_KNOWN = 2_000
+
+T = TypeVar("T")
 
 log = get_logger("bbs")
 
@@ -146,32 +155,46 @@ def cells_answer(cells: Iterable[CellPresence]) -> bytes:
 class Auctioneer:
     """Asks for auctions: at once when all is quiet, gathered in short turns when much is asked.
 
-    A request that is not answered is only logged, since convergence asks again.
+    While no auctioneer is there (a lock changes hands within its time to live) requests wait, for `AWAY_SECONDS`
+    at most: the network told that they were not received. One that may have been received is not sent again, since
+    convergence asks for what nobody runs.
     """
 
-    def __init__(self, url: str, tls: SSLContext | None, *, timeout: float, require_tls: bool) -> None:
+    def __init__(
+        self,
+        url: str,
+        tls: SSLContext | None,
+        *,
+        timeout: float,
+        require_tls: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._clients = [HttpClient(url, tls=tls, timeout=timeout)]
         if url.startswith("https:") and not require_tls:
             self._clients.append(HttpClient(f"http:{url.removeprefix('https:')}", timeout=timeout))
-        self._lrps: deque[tuple[StartRequest, str]] = deque()
-        self._tasks: deque[tuple[Task, str]] = deque()
+        self._clock = clock
+        self._lrps: deque[_Asked[StartRequest]] = deque()
+        self._tasks: deque[_Asked[Task]] = deque()
         self._changed = threading.Condition()
+        self._away = False
         self._failures = metrics.counter(
-            "bbs_auction_requests_failed", "Auction requests that were not accepted"
+            "bbs_auction_requests_failed", "Auction requests that no auctioneer accepted"
         )
 
     def start_lrps(self, requests: Iterable[StartRequest], request_id: str = "") -> None:
         """Have cells found for instances. From any thread."""
+        now = self._clock()
         with self._changed:
-            self._lrps.extend((request, request_id) for request in requests)
-            self._bound(self._lrps)
+            self._lrps.extend(_Asked(request, request_id, now) for request in requests)
+            _bound(self._lrps)
             self._changed.notify()
 
     def start_tasks(self, tasks: Iterable[Task], request_id: str = "") -> None:
         """Have cells found for tasks. From any thread."""
+        now = self._clock()
         with self._changed:
-            self._tasks.extend((task, request_id) for task in tasks)
-            self._bound(self._tasks)
+            self._tasks.extend(_Asked(task, request_id, now) for task in tasks)
+            _bound(self._tasks)
             self._changed.notify()
 
     def run(self, stopping: threading.Event) -> None:
@@ -180,37 +203,80 @@ class Auctioneer:
             with self._changed:
                 while not (self._lrps or self._tasks or stopping.is_set()):
                     self._changed.wait(0.5)
-                lrps = [self._lrps.popleft() for _ in range(min(len(self._lrps), STARTS_IN_A_REQUEST))]
-                tasks = [self._tasks.popleft() for _ in range(min(len(self._tasks), STARTS_IN_A_REQUEST))]
-            if lrps:
-                body = [lrp_json(request) for request, _ in lrps]
-                self._post("/v1/lrps", body, lrps[0][1])
-            if tasks:
-                self._post("/v1/tasks", [task_json(task) for task, _ in tasks], tasks[0][1])
-            stopping.wait(AUCTION_PAUSE)
+            self.turn()
+            stopping.wait(AWAY_PAUSE if self._away else AUCTION_PAUSE)
 
-    def _bound(
-        self, waiting: "deque[object] | deque[tuple[StartRequest, str]] | deque[tuple[Task, str]]"
+    def turn(self) -> None:
+        """Send what waits, as much as fits into a request."""
+        self._hand_over(self._lrps, "/v1/lrps", lrp_json)
+        self._hand_over(self._tasks, "/v1/tasks", task_json)
+
+    def _hand_over(
+        self, waiting: "deque[_Asked[T]]", path: str, form: Callable[[T], dict[str, object]]
     ) -> None:
-        while len(waiting) > QUEUE_LIMIT * 10:
-            waiting.popleft()
+        with self._changed:
+            asked = [waiting.popleft() for _ in range(min(len(waiting), STARTS_IN_A_REQUEST))]
+        if not asked or self._post(path, [form(each.what) for each in asked], asked[0].request_id):
+            return
+        patient = [each for each in asked if self._clock() - each.since < AWAY_SECONDS]
+        given_up = len(asked) - len(patient)
+        if given_up:
+            self._failures.inc()
+            log.error(
+                "auction-not-requested",
+                path=path,
+                count=given_up,
+                error=f"no auctioneer for {AWAY_SECONDS:g} s",
+                **trace(asked[0].request_id),
+            )
+        with self._changed:
+            waiting.extendleft(reversed(patient))
+            _bound(waiting)
 
-    def _post(self, path: str, body: Sequence[object], request_id: str) -> None:
+    def _post(self, path: str, body: Sequence[object], request_id: str) -> bool:
+        """Send it. False when it was received by nobody."""
         encoded = json.dumps(body, separators=(",", ":")).encode()
         headers = {"Content-Type": "application/json", "X-Vcap-Request-Id": request_id}
         why = ""
+        received = False
         for client in self._clients:
             try:
                 answer = client.request("POST", path, encoded, headers)
             except ConnectionFailed as error:
-                why = str(error)
+                why, received = str(error), received or error.sent
                 continue
+            self._is_away(None)
             if answer.status == ACCEPTED:
-                return
-            why = f"status {answer.status}"
+                return True
+            why, received = f"status {answer.status}", True
             break
+        if not received:
+            self._is_away(why)
+            return False
         self._failures.inc()
         log.error("auction-not-requested", path=path, count=len(body), error=why, **trace(request_id))
+        return True
+
+    def _is_away(self, why: str | None) -> None:
+        """Note whether an auctioneer is there; `why` it is not."""
+        if why is not None and not self._away:
+            log.error("auctioneer-away", error=why)
+        elif why is None and self._away:
+            log.info("auctioneer-back")
+        self._away = why is not None
+
+
+class _Asked(NamedTuple, Generic[T]):
+    """What is asked of an auctioneer, by which request, and since when."""
+
+    what: T
+    request_id: str
+    since: float
+
+
+def _bound(waiting: "deque[_Asked[T]]") -> None:
+    while len(waiting) > QUEUE_LIMIT * 10:
+        waiting.popleft()
 
 
 def lrp_json(request: StartRequest) -> dict[str, object]:

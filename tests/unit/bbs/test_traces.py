@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from diego.bbs.outside import Auctioneer
+from diego.bbs.core import desired_lrps
+from diego.bbs.outside import AWAY_SECONDS, Auctioneer
 from diego.wire import actual_lrp_requests_pb2, desired_lrp_requests_pb2
 from support.active_bbs import ActiveBbs, active_bbs
-from support.records import a_desired_message, an_instance_key, an_lrp_key
+from support.records import a_desired_lrp, a_desired_message, an_instance_key, an_lrp_key
 from support.worker import free_port, until
 
 UUID = "2cb8f1a0-41c7-4c4b-9d1d-4d9ee1a8a31e"
@@ -65,9 +66,15 @@ def test_an_instance_that_is_removed_and_not_stopped_is_told_with_the_trace(
 
 
 def test_an_auction_that_nobody_took_is_told_with_the_trace(capfd: pytest.CaptureFixture[str]) -> None:
-    auctioneer = Auctioneer(f"http://127.0.0.1:{free_port()}", None, timeout=5, require_tls=False)
+    clock = [0.0]
+    auctioneer = Auctioneer(
+        f"http://127.0.0.1:{free_port()}", None, timeout=5, require_tls=False, clock=lambda: clock[0]
+    )
 
-    auctioneer._post("/v1/lrps", [], UUID)
+    auctioneer.start_lrps([desired_lrps.start_request(a_desired_lrp(), [0])], UUID)
+    auctioneer.turn()
+    clock[0] += AWAY_SECONDS
+    auctioneer.turn()
 
     (line,) = lines(capfd.readouterr().out, "bbs.auction-not-requested")
     assert line["trace-id"] == TRACE
