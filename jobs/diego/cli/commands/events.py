@@ -41,16 +41,16 @@ def events(session: Session, cell_id: str, since: int | None) -> None:
     """
     bbs = session.bbs
     with ExitStack() as open_streams:
-        streams = [
-            open_streams.enter_context(bbs.lrp_instance_events(cell_id)),
-            open_streams.enter_context(bbs.task_events()),
-        ]
+        coming = _collected(
+            open_streams.enter_context(bbs.lrp_instance_events(cell_id, on_reconnect=_tell_of_gap)),
+            open_streams.enter_context(bbs.task_events(on_reconnect=_tell_of_gap)),
+        )
         replayed = Replayed()
         if since is not None:
             _replay(session, since, cell_id, replayed)
         if not session.output.json:
             session.output.say("watching; ctrl-C ends it")
-        _show_all(streams, session.output, replayed)
+        _show_all(coming, session.output, replayed)
 
 
 @click.command("lrp-events")
@@ -65,8 +65,8 @@ def lrp_events(session: Session, cell_id: str, exclude_actual_lrp_groups: bool) 
 
     Example: diego lrp-events --json | jq -r .type
     """
-    with session.bbs.lrp_instance_events(cell_id) as stream:
-        _show_all([stream], session.output, Replayed())
+    with session.bbs.lrp_instance_events(cell_id, on_reconnect=_tell_of_gap) as stream:
+        _show_all(_collected(stream), session.output, Replayed())
 
 
 @click.command("task-events")
@@ -77,8 +77,8 @@ def task_events(session: Session) -> None:
 
     Example: diego task-events
     """
-    with session.bbs.task_events() as stream:
-        _show_all([stream], session.output, Replayed())
+    with session.bbs.task_events(on_reconnect=_tell_of_gap) as stream:
+        _show_all(_collected(stream), session.output, Replayed())
 
 
 def _replay(session: Session, since: int, cell_id: str, replayed: Replayed) -> None:
@@ -101,13 +101,23 @@ def _event(told: dict[str, str]) -> Event:
     return Event(name, EVENT_MESSAGES[name].FromString(base64.b64decode(told["data"])))
 
 
-def _show_all(streams: list[EventStream], output: Output, replayed: Replayed) -> None:
-    """Print what comes on any of the streams and was not shown yet, until one of them fails."""
+def _tell_of_gap() -> None:
+    """A stream broke off and stands again: the BBS keeps nothing for who is away."""
+    click.echo("A stream of events broke off: what happened meanwhile is missing here.", err=True)
+
+
+def _collected(*streams: EventStream) -> "queue.Queue[Event | BbsError]":
+    """What comes on any of the streams, from now on: the BBS lets go of who does not read."""
     waiting: queue.Queue[Event | BbsError] = queue.Queue(WAITING)
     for stream in streams:
         threading.Thread(target=_collect, args=(stream, waiting), name="events", daemon=True).start()
+    return waiting
+
+
+def _show_all(coming: "queue.Queue[Event | BbsError]", output: Output, replayed: Replayed) -> None:
+    """Print what comes and was not shown yet, until a stream fails."""
     while True:
-        event = waiting.get()
+        event = coming.get()
         if isinstance(event, BbsError):
             raise event
         if not replayed.again(event.message):
