@@ -15,9 +15,9 @@ from typing import Any, Protocol
 TURN = 0.002
 """Seconds after which handing out lets others have their turn; looked at for every `GLANCE` listeners."""
 GLANCE = 16
-REST = 0.5
-"""After handing out, as a share of the time that it took, events are gathered: streams leave the loop a third."""
 LONGEST_REST = 0.01
+"""Seconds. A hub that is behind, so that it handed out several events at once, then gathers others for as long as the
+handing out took, at most for this."""
 PIECE = 64 << 10
 """Bytes of events that are written at once; a single event may be longer."""
 
@@ -169,9 +169,9 @@ class Hub:
                 self._be_due()
                 return
         self._batch = None
-        if self._loop is not None:
+        if batch.size > 1 and self._loop is not None:
             seconds = batch.seconds + monotonic() - began
-            self._rests_until = self._loop.time() + min(REST * seconds, LONGEST_REST)
+            self._rests_until = self._loop.time() + min(seconds, LONGEST_REST)
         if self._new:
             self._be_due()
 
@@ -202,6 +202,7 @@ class _Batch:
         first: int,
         members: "list[tuple[Subscriber, _Membership]]",
     ) -> None:
+        self.size = len(events)
         self.seconds = 0.0
         self.left = iter(members)
         self._events = events
