@@ -21,6 +21,7 @@ It gives to a host that begins:
 
 from __future__ import annotations
 
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -229,4 +230,4 @@ class StrategyModule(FreeStrategy):  # type: ignore[misc]  # Ansible has no type
 
 
 def _command() -> str:
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

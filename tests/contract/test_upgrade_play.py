@@ -6,6 +6,7 @@ it began and ended, waits where the test holds it, and fails where the test want
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -236,11 +237,14 @@ def test_after_a_failure_those_at_work_end_nobody_begins_no_later_group_runs_and
 def test_a_failed_canary_is_the_only_one_that_was_touched(site: Site) -> None:
     site.group("cell", "z1", "z1", "z2")
     site.mark("fail", "cell0")
+    more = ("--extra-vars", '{"why": "it\'s new"}')
 
-    code, said = site.run()
+    code, said = site.run(*more)
 
     assert code == 2, said
     assert site.of("begin") == ["cell0"]
+    told = next(line for line in said.splitlines() if line.startswith("to go on"))
+    assert tuple(shlex.split(told.partition("mended: ")[2])[-2:]) == more
 
 
 def test_an_unreachable_host_stops_it_too(site: Site) -> None:

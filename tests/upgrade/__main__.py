@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import yaml
 from lab.cgroups import Cgroups
@@ -60,7 +61,7 @@ async def upgrade(lab: Lab, words: Sequence[str]) -> int:
     pollers = [asyncio.create_task(traffic.run()) for traffic in (several, single)]
     watch.start()
     await asyncio.sleep(CALM_BEFORE)
-    began = time.monotonic()
+    began, began_at = time.monotonic(), datetime.now(UTC).replace(microsecond=0)
     code = await playbook(lab, words)
     took = time.monotonic() - began
     await asyncio.sleep(CALM_AFTER)
@@ -68,7 +69,7 @@ async def upgrade(lab: Lab, words: Sequence[str]) -> int:
     for task in (*pollers, looking):
         task.cancel()
     await asyncio.gather(*pollers, looking, return_exceptions=True)
-    rows = verdict(code, several, single, watch, instances, record_of(lab))
+    rows = verdict(code, several, single, watch, instances, record_of(lab, began_at))
     show(rows, took, balancer, watch)
     for one in [*failures(several.asked), *failures(single.asked)][:40]:
         print(f"  {one.sent - began:8.2f} s  {one.app}  {one.said}  after {one.ended - one.sent:.2f} s")
@@ -127,9 +128,10 @@ def zones_of(lab: Lab) -> dict[str, str]:
     return {host: str(found.get("zone", "")) for host, found in variables.items()}
 
 
-def record_of(lab: Lab) -> dict[str, dict[str, str]]:
+def record_of(lab: Lab, since: datetime) -> dict[str, dict[str, str]]:
+    """What the controller has noted of the instances that this upgrade began."""
     found: dict[str, dict[str, str]] = json.loads((lab.directory / "upgrade.json").read_text())["instances"]
-    return found
+    return {name: entry for name, entry in found.items() if datetime.fromisoformat(entry["began"]) >= since}
 
 
 def verdict(
