@@ -94,6 +94,34 @@ class _Refused(Exception):
         self.status = status
 
 
+class _Gone(asyncio.Transport):
+    """What a connection has for a transport when it is lost: nothing happens any more."""
+
+    def write(self, data: Any) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+_GONE = _Gone()
+
+
 class Connection(asyncio.Protocol):
     """The server's end of one connection. Everything here runs in the loop."""
 
@@ -105,6 +133,8 @@ class Connection(asyncio.Protocol):
         self.closing = False
         self.deadline = 0.0
         self.peer = ""
+        self._transport: asyncio.Transport = _GONE
+        self._parser: Any = None
         self._request: Request | None = None
         self._queue: deque[Request] = deque()
         self._current: Request | None = None
@@ -165,6 +195,10 @@ class Connection(asyncio.Protocol):
             if self._exchange.ends_with_client and self._task is not None:
                 self._task.cancel()
         self._queue.clear()
+        # Nothing that is gone stands in a circle: the collector looks at what is old hardly ever (bbs/takeover.py), and
+        # a connection over TLS has some 40 KB.
+        self._transport = _GONE
+        self._parser = None
 
     def eof_received(self) -> bool:
         """The client sends no more. It still gets the answers to what it asked (not over TLS: no half there)."""

@@ -6,6 +6,7 @@ Certificates are read once; a job picks up new files when it starts.
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 
@@ -25,21 +26,22 @@ class _TellingObject(ssl.SSLObject):
     """A server's side of one connection that tells a refused client why.
 
     The event loops drop what is still to be sent when a handshake fails, and with it the alert. So the failure
-    is kept for one more round: the alert goes out, and whatever happens next ends the connection.
+    is kept for one more round: the alert goes out, and whatever happens next ends the connection. Only its words are kept:
+    an error knows where it was raised, and so would keep the connection's memory.
     """
 
-    _failure: ssl.SSLError | None = None
+    _failure: tuple[Any, ...] | None = None
 
     def do_handshake(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            raise ssl.SSLError(*self._failure)
         try:
             super().do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
             log.debug("handshake-failed", error=str(error))
-            self._failure = error
+            self._failure = error.args
             raise ssl.SSLWantReadError from error
 
 
