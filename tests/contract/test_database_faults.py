@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.fencing import Site, site, writing
+from support.fencing import OUR_COMMIT, Caller, Site, site, writing
 from support.mariadb import Database, MariaDb
 from support.sql_proxy import (
     COMMIT,
@@ -21,6 +21,7 @@ from support.sql_proxy import (
     TABLE_FULL,
     Refusal,
     SqlProxy,
+    begins,
     every,
     proxying,
     writes_refused,
@@ -79,6 +80,30 @@ def test_no_caller_sees_a_transaction_that_fails_six_times_in_a_row(alone: tuple
 
     assert made.desire(bbs, "contested")
 
+    assert made.verdict() == []
+
+
+@pytest.mark.parametrize("refusal", [DEADLOCK, LOCK_WAIT], ids=["deadlock", "lock wait"])
+def test_who_comes_while_the_fate_of_a_contested_commit_is_asked_for_waits(
+    alone: tuple[Site, SqlProxy], refusal: Refusal
+) -> None:
+    """Experiment 17 had a caller refused: he came between the deadlock and the word of what had become of it."""
+    made, _ = alone
+    bbs, proxy = made.bbses[0], made.proxies[0]
+    made.write(bbs, "before")
+    left = iter([refusal])
+    proxy.fault = lambda statement: next(left, None) if OUR_COMMIT(statement) else None
+    asked = proxy.hold(begins(b"SELECT epoch, seq"))
+    contested = Caller(made, bbs, "contested")
+    asked.wait()
+
+    meanwhile = Caller(made, bbs, "meanwhile")
+    meanwhile.is_kept_waiting()
+    asked.release()
+
+    contested.wait()
+    meanwhile.wait()
+    assert made.refused == {}
     assert made.verdict() == []
 
 

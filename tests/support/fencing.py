@@ -159,6 +159,10 @@ class Caller:
         self._thread = threading.Thread(target=site.desire, args=(bbs, guid))
         self._thread.start()
 
+    def is_kept_waiting(self, seconds: float = 1.0) -> None:
+        self._thread.join(seconds)
+        assert self._thread.is_alive(), "a caller was answered too soon"
+
     def wait(self, seconds: float = 60.0) -> None:
         self._thread.join(seconds)
         assert not self._thread.is_alive(), "a caller was left without an answer"

@@ -360,12 +360,13 @@ class SqlStore:
         """
         log.error("store.commit-fate-unknown", cause=_told(cause))
         end = time.monotonic() + self._settle_seconds
-        self._settling = True
+        self._settling = not isinstance(cause, Deadlock)  # whoever said so is there, and tells at once
         try:
             while True:
                 try:
                     took_place = self._ask_fate(min(self._pool.deadline(), end))
                 except DatabaseError as error:
+                    self._settling = True
                     self._pool.purge()
                     if time.monotonic() + SETTLE_PAUSE >= end:
                         raise CommitUnknown(f"{_told(cause)}; then {_told(error)}") from error
