@@ -590,6 +590,20 @@ def test_with_a_new_active_key_everything_is_encrypted_anew(database: Database) 
         store.close()
 
 
+def test_what_cannot_be_read_is_skipped_when_all_is_encrypted_anew(database: Database) -> None:
+    old = ready(a_store(database))
+    old.commit([PutTask(a_task("good")), PutTask(a_task("bad"))])
+    database.rows("UPDATE tasks SET task_definition = '02nonsense' WHERE guid = 'bad'")
+    new = ready(a_store(database, Encryption("new", {"key": "secret", "new": "another"})))
+
+    assert new.reencrypt(Event()) == 1
+
+    assert database.rows("SELECT task_definition FROM tasks WHERE guid = 'bad'") == [("02nonsense",)]
+    assert database.rows("SELECT value FROM configurations WHERE id = 'encryption_key_label'") == [("new",)]
+    for store in (old, new):
+        store.close()
+
+
 def test_encrypting_anew_and_writing_at_the_same_time_loses_nothing(database: Database) -> None:
     old = ready(a_store(database))
     old.commit([PutTask(a_task(f"task-{number}")) for number in range(500)])

@@ -148,6 +148,17 @@ def test_a_text_too_long_for_its_column_is_refused_before_anything_happens() -> 
         assert bbs.database.commits == 0
 
 
+def test_a_task_whose_names_are_too_long_is_refused_as_well() -> None:
+    too_long = task_requests_pb2.DesireTaskRequest(
+        task_guid="task", domain="d" * 256, task_definition=a_definition()
+    )
+    with active_bbs() as bbs:
+        with pytest.raises(BbsError, match="the request received is invalid"):
+            bbs.ask(lambda: bbs.service.tasks.desire(too_long))
+
+        assert bbs.database.commits == 0
+
+
 def test_an_instance_whose_names_are_too_long_is_refused_as_well() -> None:
     with active_bbs() as bbs:
         too_long = a_start_request(availability_zone="z" * 256)

@@ -178,6 +178,20 @@ class TestGroupListeners:
 
         assert heard_by_groups(records, outcome) == ["actual_lrp_created", "actual_lrp_removed"]
 
+    def test_what_runs_is_heard_before_what_ends(self) -> None:
+        records = rows(claimed(), evacuating(instance_guid="old", cell_id="old-cell"))
+        outcome = lifecycle.start(records, told(), now=NOW, epoch="e")
+        ending_first = Outcome(outcome.changes[::-1])
+
+        for each in (outcome, ending_first):
+            assert heard_by_groups(records, each) == ["actual_lrp_changed", "actual_lrp_removed"]
+
+    def test_an_evacuating_record_is_the_other_side_of_its_group(self) -> None:
+        (event,) = events.group_events(rows(), changed(None, evacuating()).changes)
+
+        group = events_pb2.ActualLRPCreatedEvent.FromString(event.data).actual_lrp_group
+        assert (group.HasField("instance"), group.HasField("evacuating")) == (False, True)
+
     def test_an_evacuation_creates_the_evacuating_side_and_changes_the_other(self) -> None:
         records = rows(running())
         outcome = evacuation.still_running(

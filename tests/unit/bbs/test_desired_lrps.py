@@ -95,6 +95,8 @@ class TestUpdate:
         lrp = desired_lrps.update(a_desired_lrp(), Update())
 
         assert lrp.tag == ModificationTag("desired-epoch", 1)
+        assert lrp.message().modification_tag.epoch == "desired-epoch"
+        assert lrp.message().modification_tag.index == 1
 
     def test_what_is_not_in_the_update_stays(self) -> None:
         lrp = a_desired_lrp(instances=3, annotation="note", routes=routes(router="[]"))
@@ -125,6 +127,25 @@ class TestUpdate:
         message = updated(a_desired_lrp(), Update(image_username="u", image_password="p"))
 
         assert (message.image_username, message.image_password) == ("u", "p")
+
+    def test_one_of_them_alone_changes_nothing(self) -> None:
+        lrp = a_desired_lrp(image_username="old", image_password="secret")
+
+        message = updated(lrp, Update(image_username="new"))
+
+        assert (message.image_username, message.image_password) == ("old", "secret")
+
+    def test_what_no_update_can_change_stays(self) -> None:
+        before = a_desired_lrp(
+            update_strategy=desired_lrp_pb2.DesiredLRP.RECREATE, memory_mb=77, cpu_weight=5, ports=[1, 2]
+        )
+
+        after = updated(before, Update(instances=9, annotation="note", routes=routes(router="[]")))
+
+        after.instances, after.annotation = 1, ""
+        after.routes.CopyFrom(before.message().routes)
+        after.modification_tag.CopyFrom(before.message().modification_tag)
+        assert after == before.message()
 
     def test_the_time_of_making_stays(self) -> None:
         lrp = a_desired_lrp()
@@ -176,6 +197,13 @@ class TestTellingCells:
             )
             == []
         )
+
+    def test_cells_hear_when_internal_routes_come_or_go(self) -> None:
+        gone = self.tell(with_internal_routes("old"), Update(routes=routes(router="[]")))
+        come = self.tell(a_desired_lrp(), Update(routes=with_internal_routes("new").message().routes))
+
+        assert {update.internal_routes for update in gone} == {()}
+        assert {update.internal_routes for update in come} == {("new",)}
 
     def test_cells_hear_of_no_routes_when_neither_side_has_internal_ones(self) -> None:
         told = self.tell(a_desired_lrp(), Update(routes=routes(router="[]")))

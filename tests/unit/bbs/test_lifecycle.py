@@ -331,6 +331,7 @@ class TestModificationTags:
             (("a", 2), ("a", 2), False),
             (("a", 3), ("a", 2), False),
             (("a", 3), ("b", 0), True),
+            (("b", 3), ("a", 0), True),
             (("", 3), ("a", 0), True),
             (("a", 3), ("", 0), True),
         ],

@@ -1,14 +1,18 @@
 """What the BBS does beside its records: whom it asks, whom it tells, and what it answers."""
 
 import json
+import uuid
 from typing import Any
 
 import pytest
 
 from diego.bbs.core.desired_lrps import RepUpdate, start_request
-from diego.bbs.outside import callback_json, lrp_json, task_json, update_json
+from diego.bbs.main import _delete_unreadable
+from diego.bbs.outside import Cells, callback_json, lrp_json, task_json, update_json
 from diego.bbs.service import context
-from diego.bbs.store import PutTask
+from diego.bbs.store import Loaded, PutActual, PutDesired, PutTask, UnreadableDesired
+from diego.bbs.store.batch import identity
+from diego.locket.client import LocketClient, LocketError
 from diego.models import BbsError, ErrorType, TaskState
 from diego.runtime.api import Answer
 from diego.wire import (
@@ -171,6 +175,121 @@ class TestCrash:
             assert bbs.auctioneer.lrps == []
 
 
+class TestDesire:
+    def desire(self, bbs: ActiveBbs, **fields: Any) -> None:
+        request = desired_lrp_requests_pb2.DesireLRPRequest(desired_lrp=a_desired_message(**fields))
+        bbs.ask(lambda: bbs.service.desired_lrps.desire(request, request_id="trace"))
+        bbs.settle()
+
+    def test_it_is_told_of_then_its_instances_and_one_auction_is_asked_for(self) -> None:
+        with active_bbs() as bbs:
+            self.desire(bbs, instances=2)
+
+            assert bbs.instances.heard == ["desired_lrp_created"] + ["actual_lrp_instance_created"] * 2
+            assert actual(bbs) == [(0, "UNCLAIMED"), (1, "UNCLAIMED")]
+            ((request, trace),) = bbs.auctioneer.lrps
+            assert (request.indices, trace) == ((0, 1), "trace")
+
+    def test_an_index_that_is_there_already_is_left_alone(self) -> None:
+        with active_bbs() as bbs:
+            start(bbs)
+
+            self.desire(bbs, instances=2)
+
+            assert actual(bbs) == [(0, "RUNNING"), (1, "UNCLAIMED")]
+            assert bbs.auctioneer.lrps[0][0].indices == (1,)
+
+    def test_without_instances_there_is_nothing_to_auction(self) -> None:
+        with active_bbs() as bbs:
+            self.desire(bbs, instances=0)
+
+            assert bbs.instances.heard == ["desired_lrp_created"]
+            assert (actual(bbs), bbs.auctioneer.lrps) == ([], [])
+
+    def test_what_is_wanted_already_exists(self) -> None:
+        with active_bbs() as bbs:
+            self.desire(bbs)
+
+            with pytest.raises(BbsError) as error:
+                self.desire(bbs)
+
+            assert error.value.type is ErrorType.RESOURCE_EXISTS
+
+    def test_a_task_that_is_there_already_exists_too(self) -> None:
+        with active_bbs() as bbs:
+            desire_task(bbs)
+
+            with pytest.raises(BbsError) as error:
+                desire_task(bbs)
+
+            assert error.value.type is ErrorType.RESOURCE_EXISTS
+
+    def test_an_epoch_is_a_random_uuid(self) -> None:
+        epochs = {context._new_epoch() for _ in range(100)}
+
+        assert len(epochs) == 100
+        for epoch in epochs:
+            parsed = uuid.UUID(epoch)
+            assert (str(parsed), parsed.version, parsed.variant) == (epoch, 4, uuid.RFC_4122)
+
+
+class TestUnreadable:
+    """A desired LRP whose columns nobody can read."""
+
+    GET = desired_lrp_requests_pb2.DesiredLRPByProcessGuidRequest(process_guid="bad")
+
+    def test_who_asks_for_it_hears_so_and_lists_skip_it(self) -> None:
+        with active_bbs() as bbs:
+            bbs.call(lambda: bbs.memory.unreadable_desired.update(bad="domain"))
+            everything = desired_lrp_requests_pb2.DesiredLRPsRequest()
+
+            with pytest.raises(BbsError) as error:
+                bbs.ask(lambda: bbs.service.desired_lrps.get(self.GET))
+
+            assert error.value.type is ErrorType.DESERIALIZE
+            assert bbs.ask(lambda: bbs.service.desired_lrps.list(everything)) == b""
+
+    def test_without_run_info_it_is_deleted_and_with_other_faults_kept(self) -> None:
+        rows = [running(process_guid="lost", index=index) for index in (0, 1)]
+        with active_bbs() as bbs:
+            bbs.database.puts.update(
+                {
+                    **{
+                        identity(PutDesired(lrp)): PutDesired(lrp)
+                        for lrp in map(a_desired_lrp, ("bad", "odd"))
+                    },
+                    **{identity(PutActual(row)): PutActual(row) for row in rows},
+                }
+            )
+            loaded = Loaded(
+                unreadable_desired=[
+                    UnreadableDesired("bad", "domain", deletable=True),
+                    UnreadableDesired("odd", "domain", deletable=False),
+                ],
+                unreadable_actual=[rows[1].identity],
+            )
+
+            _delete_unreadable(bbs.service.context, loaded)
+            bbs.settle()
+
+            left = bbs.database.puts.values()
+            assert [write.record.process_guid for write in left if isinstance(write, PutDesired)] == ["odd"]
+            assert [write.lrp.index for write in left if isinstance(write, PutActual)] == [0]
+
+
+class TestDomains:
+    def test_only_fresh_ones_are_told(self) -> None:
+        with active_bbs() as bbs:
+            for name, ttl in (("for-ever", 0), ("long", 120), ("short", 1)):
+                upsert = domain_pb2.UpsertDomainRequest(domain=name, ttl=ttl)
+                bbs.ask(lambda upsert=upsert: bbs.service.registry.upsert_domain(upsert))  # type: ignore[misc]
+            bbs.pass_time(2 * SECOND)
+
+            answer = domain_pb2.DomainsResponse.FromString(bbs.ask(bbs.service.registry.domains))
+
+            assert sorted(answer.domains) == ["for-ever", "long"]
+
+
 class TestScaling:
     def update(self, bbs: ActiveBbs, **fields: Any) -> None:
         request = desired_lrp_requests_pb2.UpdateDesiredLRPRequest(
@@ -211,6 +330,40 @@ class TestScaling:
             until(lambda: bbs.reps.calls == [("stop", "cell", "process", 1, "trace")])
             assert actual(bbs) == [(1, "RUNNING")]
             assert bbs.instances.heard == ["desired_lrp_removed", "actual_lrp_instance_removed"]
+            assert bbs.call(lambda: bbs.memory.newest_desired("process")) is None
+
+    def test_an_instance_on_a_cell_that_is_gone_is_left_to_convergence(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs, instances=2)
+            start(bbs, 0)
+            start(bbs, 1)
+            bbs.cells.names = {"other"}
+
+            self.update(bbs, instances=1)
+            bbs.cells.names = {"cell"}
+            self.update(bbs, instances=0)
+
+            until(lambda: ("stop", "cell", "process", 0, "trace") in bbs.reps.calls)
+            assert actual(bbs) == [(0, "RUNNING"), (1, "RUNNING")]
+
+    def test_only_indices_from_the_old_count_on_are_made(self) -> None:
+        remove = asked.RemoveActualLRPRequest(process_guid="process", index=0)
+        with active_bbs() as bbs:
+            desire(bbs, instances=2)
+            bbs.ask(lambda: bbs.service.actual_lrps.remove(remove))
+
+            self.update(bbs, instances=3)
+
+            assert [index for index, _ in actual(bbs)] == [1, 2]
+
+    def test_an_index_that_is_there_already_is_not_auctioned_again(self) -> None:
+        with active_bbs() as bbs:
+            desire(bbs)
+            start(bbs, 1)
+
+            self.update(bbs, instances=3)
+
+            assert bbs.auctioneer.lrps[0][0].indices == (2,)
 
     def test_running_instances_hear_of_other_tags(self) -> None:
         with active_bbs() as bbs:
@@ -224,6 +377,22 @@ class TestScaling:
     def test_too_many_instances_are_refused(self) -> None:
         with active_bbs() as bbs, pytest.raises(BbsError, match="Invalid field: instances"):
             desire(bbs, instances=2**31 - 1)
+
+
+class TestTaskEvents:
+    def test_every_step_of_a_task_is_told(self) -> None:
+        guid = task_requests_pb2.TaskGuidRequest(task_guid="task")
+        reject = task_requests_pb2.RejectTaskRequest(task_guid="task", rejection_reason="no room")
+        with active_bbs() as bbs:
+            desire_task(bbs)
+            bbs.ask(lambda: bbs.service.tasks.reject(reject))
+            start_task(bbs)
+            start_task(bbs)
+            bbs.ask(lambda: bbs.service.tasks.cancel(guid, request_id=""))
+            bbs.ask(lambda: bbs.service.tasks.resolving(guid))
+            bbs.ask(lambda: bbs.service.tasks.delete(guid))
+
+            assert bbs.tasks.heard == ["task_created", *["task_changed"] * 4, "task_removed"]
 
 
 class TestTasks:
@@ -506,6 +675,20 @@ class TestLists:
             lrp = desired_lrp_requests_pb2.DesiredLRPResponse.FromString(answer).desired_lrp
             assert not lrp.image_layers
             assert [dependency.to for dependency in lrp.cached_dependencies] == ["/x"]
+
+    def test_a_locket_that_does_not_answer_is_told_in_grpcs_words(self) -> None:
+        class Silent(LocketClient):
+            def __init__(self) -> None:
+                """It reaches nobody."""
+
+            def fetch_all(self, *_: Any, **__: Any) -> Any:
+                raise LocketError("DEADLINE_EXCEEDED", "context deadline exceeded")
+
+        with pytest.raises(BbsError) as error:
+            Cells(Silent(), timeout=1.0).all()
+
+        assert error.value.type is ErrorType.UNKNOWN_ERROR
+        assert error.value.message == "rpc error: code = DeadlineExceeded desc = context deadline exceeded"
 
     def test_cells_are_what_locket_has(self) -> None:
         with active_bbs() as bbs:

@@ -11,6 +11,7 @@ from diego.wire import (
     actions_pb2,
     actual_lrp_pb2,
     actual_lrp_requests_pb2,
+    cached_dependency_pb2,
     check_definition_pb2,
     desired_lrp_pb2,
     environment_variables_pb2,
@@ -19,6 +20,7 @@ from diego.wire import (
     metric_tags_pb2,
     security_group_pb2,
     sidecar_pb2,
+    task_pb2,
     volume_mount_pb2,
 )
 from support.records import a_definition, a_desired_message, a_run_action
@@ -54,6 +56,7 @@ def test_a_valid_desired_lrp_has_no_findings() -> None:
         ({"root_fs": "docker:///a\x01"}, "Invalid field: rootfs"),
         ({"root_fs": "docker:///a%zz"}, "Invalid field: rootfs"),
         ({"instances": -1}, "Invalid field: instances"),
+        ({"process_guid": "a-Z_0"}, ""),
         ({"memory_mb": -1}, "Invalid field: memory_mb"),
         ({"disk_mb": -1}, "Invalid field: disk_mb"),
         ({"max_pids": -1}, "Invalid field: max_pids"),
@@ -77,7 +80,28 @@ def test_a_valid_desired_lrp_has_no_findings() -> None:
             "invalid field: name cannot be blank",
         ),
         ({"action": Action()}, "Invalid field: action, Invalid field: inner-action"),
+        ({"setup": Action()}, "Invalid field: setup, Invalid field: inner-action"),
         ({"monitor": Action()}, "Invalid field: monitor, Invalid field: inner-action"),
+        (
+            {"egress_rules": [Rule(protocol="all"), Rule(protocol="x", destinations=["1.2.3.4"])]},
+            (
+                "Invalid field: egress_rules, Invalid field: destinations [ Must have at least 1 destination ], "
+                "Invalid field: egress_rules, Invalid field: protocol"
+            ),
+        ),
+        (
+            {"cached_dependencies": [{}]},
+            "Invalid field: cached_dependency, Invalid field: from, Invalid field: to",
+        ),
+        (
+            {"image_layers": [Layer(url="u", destination_path="/x", layer_type=Layer.SHARED)]},
+            "Invalid field: image_layer, Invalid field: media_type",
+        ),
+        ({"volume_mounts": [{"mode": "x"}]}, "invalid volume_mount driver, invalid volume_mount mode"),
+        (
+            {"check_definition": {"checks": [{}]}},
+            "Invalid field: check_definition, Invalid field: port",
+        ),
         ({"sidecars": [sidecar_pb2.Sidecar()]}, "Invalid field: sidecars, invalid action type"),
         (
             {"sidecars": [sidecar_pb2.Sidecar(action=a_run_action(), memory_mb=-1, disk_mb=-1)]},
@@ -117,14 +141,63 @@ def test_findings_come_in_the_originals_order() -> None:
     ]
 
 
+def test_findings_on_the_run_info_come_in_the_originals_order() -> None:
+    exclusive = Layer(
+        url="u", destination_path="/x", layer_type=Layer.EXCLUSIVE, media_type=Layer.TGZ,
+        digest_algorithm=Layer.SHA256, digest_value="1",
+    )  # fmt: skip
+    message = a_desired_message(
+        process_guid="",
+        setup=Action(),
+        action=Action(),
+        monitor=Action(),
+        environment_variables=[{"value": "x"}],
+        egress_rules=[Rule(protocol="x", destinations=["1.2.3.4"])],
+        cached_dependencies=[{"from": "u"}],
+        image_layers=[exclusive],
+        sidecars=[sidecar_pb2.Sidecar()],
+        volume_mounts=[{"mode": "r"}],
+        image_username="u",
+        check_definition={"checks": [{}]},
+        log_rate_limit={"bytes_per_second": -2},
+    )
+
+    assert validation.desired_lrp(message) == [
+        "Invalid field: log_rate_limit_bytes_per_second",
+        "Invalid field: process_guid",
+        "Invalid field: setup",
+        "Invalid field: inner-action",
+        "Invalid field: action",
+        "Invalid field: inner-action",
+        "Invalid field: monitor",
+        "Invalid field: inner-action",
+        "invalid field: name cannot be blank",
+        "Invalid field: egress_rules",
+        "Invalid field: protocol",
+        "Invalid field: cached_dependency",
+        "Invalid field: to",
+        "Invalid field: legacy_download_user",
+        "Invalid field: sidecars",
+        "invalid action type",
+        "invalid volume_mount driver",
+        "Invalid field: image_password",
+        "Invalid field: check_definition",
+        "Invalid field: port",
+        "Invalid field: log_rate_limit",
+    ]
+
+
 def test_routes_and_mounted_files_are_limited_as_a_whole() -> None:
     message = a_desired_message()
     message.routes.routes["a"] = b"x" * 65536
     message.routes.routes["b"] = b"x" * 65536
     assert validation.desired_lrp(message) == []
 
+    message.volume_mounted_files.add(path="p", content="x" * 1024 * 1024)
+    assert validation.desired_lrp(message) == []
+
     message.routes.routes["b"] += b"x"
-    message.volume_mounted_files.add(path="p", content="x" * (1024 * 1024 + 1))
+    message.volume_mounted_files.add(path="q", content="x")
     assert validation.desired_lrp(message) == [
         "Invalid field: volumeMountedFiles",
         "Invalid field: routes",
@@ -142,6 +215,7 @@ def test_routes_and_mounted_files_are_limited_as_a_whole() -> None:
         (Action(timeout_action={"action": a_run_action()}), "timeout_ms"),
         (Action(timeout_action={"timeout_ms": 1}), "action"),
         (Action(timeout_action={"action": Action(), "timeout_ms": 1}), "inner-action"),
+        (Action(timeout_action={"action": Action(), "timeout_ms": 0}), "inner-action, timeout_ms"),
         (Action(try_action={}), "action"),
         (Action(emit_progress_action={}), "action"),
         (Action(serial_action={}), "actions"),
@@ -174,6 +248,24 @@ def test_a_checksum_needs_a_known_algorithm_and_a_value(
     action = Action(download_action={"from": "u", "to": "/x", "user": "u", **checksum})
 
     assert validation.action(action) == findings
+
+
+@pytest.mark.parametrize(
+    ("dependency", "findings"),
+    [
+        ({"from": "u", "to": "/x"}, []),
+        ({}, ["from", "to"]),
+        ({"from": "u", "to": "/x", "checksum_value": "1"}, ["checksum algorithm"]),
+        ({"from": "u", "to": "/x", "checksum_algorithm": "md5"}, ["checksum value"]),
+        ({"to": "/x", "checksum_algorithm": "crc", "checksum_value": "1"}, ["from", "invalid algorithm"]),
+    ],
+)
+def test_each_fault_of_a_cached_dependency(dependency: dict[str, str], findings: list[str]) -> None:
+    found = validation.cached_dependencies([cached_dependency_pb2.CachedDependency(**dependency)])
+
+    assert found == [
+        f"Invalid field: {name}" for name in (["cached_dependency", *findings] if findings else [])
+    ]
 
 
 def test_deep_actions_are_followed_to_their_end() -> None:
@@ -216,12 +308,15 @@ ONLY: dict[str, Any] = {"destinations": ["1.2.3.4"]}
         ({"protocol": "tcp", **PORTS, **RANGE}, "Invalid: ports and port_range provided"),
         ({"protocol": "tcp", **ONLY, "port_range": {"start": 9, "end": 1}}, "Invalid field: port_range"),
         ({"protocol": "tcp", **ONLY, "port_range": {"end": 1}}, "Invalid field: port_range"),
+        ({"protocol": "tcp", **ONLY, "port_range": {"start": 1}}, "Invalid field: port_range"),
+        ({"protocol": "udp", **PORTS, **ICMP}, "Invalid field: icmp_info"),
         ({"protocol": "udp", **ONLY, "ports": [0]}, "Invalid field: ports"),
         ({"protocol": "tcp", **PORTS, **ICMP}, "Invalid field: icmp_info"),
         ({"protocol": "icmp", **ICMP}, ""),
         ({"protocol": "icmp", **ONLY}, "Invalid field: icmp_info"),
         ({"protocol": "icmpv6", **ONLY}, "Invalid field: icmpv6_info"),
         ({"protocol": "icmp", **PORTS, **RANGE, **ICMP}, "Invalid field: port_range, Invalid field: ports"),
+        ({"protocol": "icmpv6", **PORTS, **ICMP}, "Invalid field: ports"),
         ({"protocol": "all", **ONLY}, ""),
         (
             {"protocol": "all", **PORTS, **RANGE, **ICMP},
@@ -286,6 +381,24 @@ def test_each_kind_of_image_layer(layer: image_layer_pb2.ImageLayer, findings: s
     assert validation.image_layers([layer], "user") == (expected if findings else [])
 
 
+def test_a_digest_is_of_a_known_algorithm() -> None:
+    layer = Layer(
+        url="u", destination_path="/x", layer_type=Layer.SHARED, media_type=Layer.TGZ, digest_value="1"
+    )
+    layer.digest_algorithm = 9  # type: ignore[assignment]  # one that is none
+
+    assert validation.image_layers([layer], "") == [
+        "Invalid field: image_layer",
+        "Invalid field: digest_algorithm",
+    ]
+    layer.digest_algorithm = Layer.SHA256
+    layer.digest_value = ""
+    assert validation.image_layers([layer], "") == [
+        "Invalid field: image_layer",
+        "Invalid field: digest_value",
+    ]
+
+
 def test_an_exclusive_layer_needs_somebody_to_download_it() -> None:
     layer = Layer(
         url="u", destination_path="/x", layer_type=Layer.EXCLUSIVE, media_type=Layer.TGZ,
@@ -294,6 +407,8 @@ def test_an_exclusive_layer_needs_somebody_to_download_it() -> None:
 
     assert validation.image_layers([layer], "") == ["Invalid field: legacy_download_user"]
     assert validation.image_layers([layer], "vcap") == []
+    layer.layer_type = Layer.SHARED
+    assert validation.image_layers([layer], "") == []
 
 
 @pytest.mark.parametrize(
@@ -301,9 +416,11 @@ def test_an_exclusive_layer_needs_somebody_to_download_it() -> None:
     [
         ({"mode": "r"}, "invalid volume_mount driver"),
         ({"driver": "d"}, "invalid volume_mount mode"),
+        ({"driver": "d", "mode": "w"}, "invalid volume_mount mode"),
         ({"driver": "d", "mode": "rw", "shared": {}}, "invalid volume_mount volume id"),
         ({"driver": "d", "mode": "rw", "dedicated": {}}, "invalid volume_mount mounter id"),
         ({"driver": "d", "mode": "rw", "shared": {"volume_id": "v"}}, ""),
+        ({"driver": "d", "mode": "r", "dedicated": {"mounter_id": "m"}}, ""),
     ],
 )
 def test_each_fault_of_a_volume_mount(mount: dict[str, Any], findings: str) -> None:
@@ -337,10 +454,57 @@ def test_each_field_of_a_task() -> None:
     assert found(memory_mb=-1, disk_mb=-1) == "Invalid field: memory_mb, Invalid field: disk_mb"
     assert found(max_pids=-1) == "Invalid field: max_pids"
     assert found(annotation="x" * 10241) == "Invalid field: annotation"
+    assert found(root_fs="cflinuxfs4") == "Invalid field: rootfs"
+    assert found(log_rate_limit={"bytes_per_second": -2}) == "Invalid field: log_rate_limit"
     assert found(egress_rules=[Rule(protocol="x")]) == "Invalid field: egress_rules"
     assert found(image_username="u") == "Invalid field: image_password"
+    assert found(image_password="p") == "Invalid field: image_username"
+    assert found(cached_dependencies=[{"to": "/x"}]) == (
+        "Invalid field: cached_dependency, Invalid field: from"
+    )
+    assert found(image_layers=[Layer(url="u", destination_path="/x", layer_type=Layer.SHARED)]) == (
+        "Invalid field: image_layer, Invalid field: media_type"
+    )
     assert said(validation.task("a b", "", None)) == (
         "Invalid field: task_guid, Invalid field: domain, Invalid field: task_definition"
+    )
+
+
+def test_findings_on_a_task_come_in_the_originals_order() -> None:
+    definition = task_pb2.TaskDefinition(
+        memory_mb=-1,
+        disk_mb=-1,
+        log_rate_limit=log_rate_limit_pb2.LogRateLimit(bytes_per_second=-2),
+        max_pids=-1,
+        annotation="x" * 10241,
+        egress_rules=[Rule(protocol="x"), Rule(protocol="y")],
+        image_username="u",
+        cached_dependencies=[cached_dependency_pb2.CachedDependency(to="/x")],
+        image_layers=[Layer(url="u", destination_path="/x", layer_type=Layer.SHARED)],
+    )
+
+    assert said(validation.task_definition(definition)) == (
+        "Invalid field: rootfs, invalid action type, Invalid field: memory_mb, Invalid field: disk_mb, "
+        "Invalid field: log_rate_limit, Invalid field: max_pids, Invalid field: annotation, "
+        "Invalid field: egress_rules, Invalid field: egress_rules, Invalid field: image_password, "
+        "Invalid field: cached_dependency, Invalid field: from, "
+        "Invalid field: image_layer, Invalid field: media_type"
+    )
+
+
+def test_findings_on_an_update_come_in_the_originals_order() -> None:
+    change: Any = desired_lrp_pb2.DesiredLRPUpdate
+    wrong = change(
+        instances=-1,
+        annotation="x" * 10241,
+        routes={"routes": {"a": b"x" * 131073}},
+        metric_tags={"a": {}},
+        image_username="u",
+    )
+
+    assert said(validation.update("", wrong)) == (
+        "Invalid field: process_guid, Invalid field: instances, Invalid field: annotation, Invalid field: routes, "
+        "Invalid field: metric_tags, Invalid field: static, Invalid field: dynamic, Invalid field: image_password"
     )
 
 

@@ -84,6 +84,17 @@ def test_a_body_that_is_no_message_is_an_invalid_request(
         assert error_of(send(bbs, api, route["path"], body)) is ErrorType.INVALID_REQUEST
 
 
+def test_a_body_that_is_no_message_is_told_so(bbs: ActiveBbs, api: Api) -> None:
+    answer = send(bbs, api, "/v1/actual_lrps/claim", b"\x0f")
+
+    assert isinstance(answer, bytes)
+    error = evacuation_pb2.RemoveEvacuatingActualLRPResponse.FromString(answer).error
+    assert (ErrorType(error.type), error.message) == (
+        ErrorType.INVALID_REQUEST,
+        "the request received is invalid",
+    )
+
+
 def test_a_passive_bbs_answers_503_everywhere(bbs: ActiveBbs) -> None:
     closed = bbs_api(bbs.service, bbs.service.context.announcer, lambda: False)
 

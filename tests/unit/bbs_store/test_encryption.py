@@ -26,6 +26,12 @@ def test_two_texts_of_one_content_differ() -> None:
     assert OLD.encrypt(b"content") != OLD.encrypt(b"content")
 
 
+def test_new_text_is_made_with_the_active_key() -> None:
+    packed = base64.b64decode(BOTH.encrypt(b"content")[2:])
+
+    assert packed[: 1 + packed[0]] == b"\x03new"
+
+
 def test_text_of_an_older_key_is_read_and_told_from_the_current() -> None:
     text = OLD.encrypt(b"content")
 
@@ -50,6 +56,12 @@ def test_text_of_an_older_key_is_read_and_told_from_the_current() -> None:
 def test_what_is_not_such_a_text_is_undecodable(text: str) -> None:
     with pytest.raises(Undecodable):
         OLD.decrypt(text)
+
+
+@pytest.mark.parametrize("prefix", ["00", "01", "03", "  "])
+def test_any_other_prefix_is_an_error(prefix: str) -> None:
+    with pytest.raises(Undecodable, match="unknown encoding"):
+        OLD.decrypt(prefix + OLD.encrypt(b"content")[2:])
 
 
 def test_an_unknown_label_is_undecodable() -> None:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from diego.bbs.store import UnreadableDesired, rows
 from diego.bbs.store.encryption import Encryption
-from diego.models import ActualLRPState, DesiredLRP, Presence, TaskState
+from diego.models import ActualLRP, ActualLRPState, DesiredLRP, Presence, TaskState
 from diego.models.desired_lrp import DesiredParts
-from diego.wire import desired_lrp_pb2
+from diego.wire import desired_lrp_pb2, volume_mount_pb2
 from support.stored import NOW, a_desired_lrp, a_task, an_actual_lrp
 
 KEYS = Encryption("key", {"key": "secret"})
@@ -56,6 +56,60 @@ def test_json_columns_hold_what_the_original_writes() -> None:
     assert json.loads(KEYS.decrypt(columns["routes"]))["internal-router"] == [
         {"hostname": "app.apps.internal"}
     ]
+
+
+def clear_columns(record: Any) -> dict[str, bytes]:
+    """What the encrypted columns of a row hold."""
+    if isinstance(record, DesiredLRP):
+        names: tuple[str, ...] = rows.DESIRED_COLUMNS
+        columns = rows.desired_columns(record, KEYS)
+    elif isinstance(record, ActualLRP):
+        names, columns = rows.ACTUAL_COLUMNS, rows.actual_columns(record, KEYS)
+    else:
+        names, columns = rows.TASK_COLUMNS, rows.task_columns(record, KEYS)
+    return {
+        name: KEYS.decrypt(text)
+        for name, text in zip(names, columns, strict=True)
+        if isinstance(text, str) and text.startswith("02")
+    }
+
+
+def test_the_encrypted_columns_are_the_originals() -> None:
+    assert set(clear_columns(a_desired_lrp())) == {"run_info", "volume_placement", "routes", "metric_tags"}
+    assert set(clear_columns(an_actual_lrp())) == {"net_info", "internal_routes", "metric_tags"}
+    assert set(clear_columns(a_task())) == {"task_definition"}
+
+
+def test_protobuf_columns_have_a_header_and_json_columns_have_none() -> None:
+    desired, actual, task = map(clear_columns, (a_desired_lrp(), an_actual_lrp(), a_task()))
+
+    for content in (
+        desired["run_info"], desired["volume_placement"], actual["net_info"], task["task_definition"],
+    ):  # fmt: skip
+        assert content[:2] == b"\x02\x00"
+    run_info = desired_lrp_pb2.DesiredLRPRunInfo.FromString(desired["run_info"][2:])
+    assert (run_info.desired_lrp_key.process_guid, run_info.created_at) == ("app-1", NOW)
+    assert list(
+        volume_mount_pb2.VolumePlacement.FromString(desired["volume_placement"][2:]).driver_names
+    ) == ["nfs"]
+    assert json.loads(actual["internal_routes"]) == [{"hostname": "app.apps.internal"}]
+    assert json.loads(actual["metric_tags"])["source_id"] == "app-1"
+
+
+def test_json_columns_of_an_instance_that_never_told_are_null() -> None:
+    columns = clear_columns(an_actual_lrp(internal_routes=None, metric_tags=None))
+
+    assert (columns["internal_routes"], columns["metric_tags"]) == (b"null", b"null")
+
+
+def test_the_bytes_of_the_header_do_not_matter() -> None:
+    record = a_desired_lrp()
+    content = clear_columns(record)["run_info"]
+
+    assert (
+        rows.desired_record(desired_row(record, run_info=KEYS.encrypt(b"\x00\x01" + content[2:])), KEYS)
+        == record
+    )
 
 
 def test_an_unreadable_run_info_makes_the_record_deletable() -> None:

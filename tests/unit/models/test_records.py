@@ -1,5 +1,7 @@
 """Records and the messages that tell of them."""
 
+from typing import Any
+
 from diego.models import DesiredLRP, Task
 from diego.models.desired_lrp import internal_routes
 from diego.models.entries import entry_content, list_entry, varint
@@ -64,6 +66,20 @@ def test_the_short_forms_have_what_their_readers_need() -> None:
     assert {descriptor.name for descriptor, _ in routing.ListFields()} == {
         "process_guid", "domain", "log_guid", "instances", "routes", "modification_tag", "metric_tags",
     }  # fmt: skip
+
+
+def test_the_volume_placement_is_the_drivers_of_the_mounts() -> None:
+    mounts: Any = [{"driver": "nfs", "mode": "rw"}, {"driver": "smb", "mode": "r"}]
+
+    infos = desired_lrp_requests_pb2.DesiredLRPSchedulingInfosResponse.FromString(
+        a_desired_lrp(volume_mounts=mounts).scheduling
+    )
+
+    assert list(infos.desired_lrp_scheduling_infos[0].volume_placement.driver_names) == ["nfs", "smb"]
+
+
+def test_a_port_that_stands_twice_is_told_once() -> None:
+    assert list(a_desired_lrp(ports=[8080, 2222, 8080]).served_message().ports) == [8080, 2222]
 
 
 def test_internal_routes_are_the_host_names_of_their_entry() -> None:
