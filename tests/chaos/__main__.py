@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from zlib import crc32
 
 from chaos.experiments import EXPERIMENTS, Experiment
 from chaos.load import APPS, CHANGE_EVERY, SINGLE_APPS, TASK_EVERY
@@ -87,7 +88,8 @@ class Rounds:
         self._seed = seed
         self._jobs = jobs
         self._run_apart = run or _isolated
-        self._scratch = Path(tempfile.gettempdir()) / f"diego-chaos-{seed}"
+        # as the record, one's own: another checkout may run the same seed at the same time
+        self._scratch = Path(tempfile.gettempdir()) / f"diego-chaos-{crc32(bytes(place)):08x}-{seed}"
 
     def run(self, numbers: Sequence[int], rounds: int) -> None:
         shutil.rmtree(self._scratch, ignore_errors=True)  # of a run that was cut off
