@@ -16,11 +16,13 @@ from diego.locket.client import LocketClient, LocketError
 from diego.models import BbsError, ErrorType, TaskState
 from diego.runtime.api import Answer
 from diego.wire import (
+    actual_lrp_pb2,
     actual_lrp_requests_pb2,
     cells_pb2,
     desired_lrp_pb2,
     desired_lrp_requests_pb2,
     domain_pb2,
+    evacuation_pb2,
     image_layer_pb2,
     task_requests_pb2,
 )
@@ -249,6 +251,22 @@ class TestUnreadable:
             assert error.value.type is ErrorType.DESERIALIZE
             assert bbs.ask(lambda: bbs.service.desired_lrps.list(everything)) == b""
 
+    def test_row5_its_running_instances_keep_their_containers(self) -> None:
+        key = an_lrp_key()
+        key.process_guid = "bad"
+        request = evacuation_pb2.EvacuateRunningActualLRPRequest(
+            actual_lrp_key=key,
+            actual_lrp_instance_key=an_instance_key(),
+            actual_lrp_net_info=actual_lrp_pb2.ActualLRPNetInfo(address="10.0.0.1"),
+        )
+        with active_bbs() as bbs:
+            bbs.call(lambda: bbs.memory.unreadable_desired.update(bad="domain"))
+
+            answer = bbs.ask(lambda: bbs.service.actual_lrps.evacuate_running(request))
+
+            told = evacuation_pb2.EvacuationResponse.FromString(answer)
+            assert (told.keep_container, ErrorType(told.error.type)) == (True, ErrorType.DESERIALIZE)
+
     def test_without_run_info_it_is_deleted_and_with_other_faults_kept(self) -> None:
         rows = [running(process_guid="lost", index=index) for index in (0, 1)]
         with active_bbs() as bbs:
@@ -418,6 +436,28 @@ class TestTasks:
         with active_bbs() as bbs:
             self.desire(bbs)
 
+            assert bbs.auctioneer.tasks == ["task"]
+
+    def test_a_cell_starts_a_task_once(self) -> None:
+        request = task_requests_pb2.StartTaskRequest(task_guid="task", cell_id="cell")
+        with active_bbs() as bbs:
+            desire_task(bbs)
+
+            answers = [bbs.ask(lambda: bbs.service.tasks.start(request)) for _ in range(2)]
+
+            told = map(task_requests_pb2.StartTaskResponse.FromString, answers)
+            assert [each.should_start for each in told] == [True, False]
+
+    def test_a_rejected_task_waits_for_convergence(self) -> None:
+        request = task_requests_pb2.RejectTaskRequest(task_guid="task", rejection_reason="no room")
+        with active_bbs() as bbs:
+            desire_task(bbs)
+
+            bbs.ask(lambda: bbs.service.tasks.reject(request))
+
+            assert self.state(bbs) is TaskState.PENDING
+            assert bbs.auctioneer.tasks == []
+            bbs.convergence.run_once()
             assert bbs.auctioneer.tasks == ["task"]
 
     def test_who_waits_is_told_and_the_task_is_deleted(self) -> None:
