@@ -139,7 +139,7 @@ class Cells:
         try:
             return CellPresence.parse(resource.value)
         except ValueError as error:
-            raise BbsError(ErrorType.INVALID_JSON, str(error)) from error
+            raise BbsError(ErrorType.UNKNOWN_ERROR, str(error)) from error
 
 
 def _locket_failed(error: LocketError) -> BbsError:

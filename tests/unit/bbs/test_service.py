@@ -24,6 +24,7 @@ from diego.wire import (
     domain_pb2,
     evacuation_pb2,
     image_layer_pb2,
+    locket_pb2,
     task_requests_pb2,
 )
 from support.active_bbs import ActiveBbs, active_bbs
@@ -650,6 +651,21 @@ class TestCellsWatched:
             assert bbs.auctioneer.lrps == []
 
 
+class OneAnswer(LocketClient):
+    """A Locket that always answers the same."""
+
+    def __init__(self, answer: locket_pb2.Resource | LocketError) -> None:
+        self._answer = answer
+
+    def fetch(self, key: str, *, timeout: float | None = None) -> locket_pb2.Resource:
+        if isinstance(self._answer, LocketError):
+            raise self._answer
+        return self._answer
+
+    def fetch_all(self, kind: Any, *, timeout: float | None = None) -> list[locket_pb2.Resource]:
+        return [self.fetch(str(kind), timeout=timeout)]
+
+
 class TestLists:
     def guids(self, bbs: ActiveBbs, **filters: Any) -> list[str]:
         request = desired_lrp_requests_pb2.DesiredLRPsRequest(**filters)
@@ -717,18 +733,17 @@ class TestLists:
             assert [dependency.to for dependency in lrp.cached_dependencies] == ["/x"]
 
     def test_a_locket_that_does_not_answer_is_told_in_grpcs_words(self) -> None:
-        class Silent(LocketClient):
-            def __init__(self) -> None:
-                """It reaches nobody."""
-
-            def fetch_all(self, *_: Any, **__: Any) -> Any:
-                raise LocketError("DEADLINE_EXCEEDED", "context deadline exceeded")
-
         with pytest.raises(BbsError) as error:
-            Cells(Silent(), timeout=1.0).all()
+            Cells(OneAnswer(LocketError("DEADLINE_EXCEEDED", "context deadline exceeded")), timeout=1.0).all()
 
         assert error.value.type is ErrorType.UNKNOWN_ERROR
         assert error.value.message == "rpc error: code = DeadlineExceeded desc = context deadline exceeded"
+
+    def test_a_cell_that_cannot_be_read_is_an_unknown_error(self) -> None:
+        with pytest.raises(BbsError) as error:
+            Cells(OneAnswer(locket_pb2.Resource(key="cell", value="{")), timeout=1.0).find("cell")
+
+        assert error.value.type is ErrorType.UNKNOWN_ERROR
 
     def test_cells_are_what_locket_has(self) -> None:
         with active_bbs() as bbs:

@@ -79,9 +79,13 @@ def test_keys_that_do_not_fit_together_are_refused(active: str, passphrases: dic
 
 
 def test_a_label_of_127_bytes_is_fine() -> None:
-    long = Encryption("ä" * 63 + "x", {"ä" * 63 + "x": "secret"})
+    label = "ä" * 63 + "x"
+    long, other = Encryption(label, {label: "secret"}), Encryption("new", {"new": "another", label: "secret"})
 
-    assert long.decrypt(long.encrypt(b"content")) == b"content"
+    text = long.encrypt(b"content")
+
+    assert base64.b64decode(text[2:])[0] == 127
+    assert long.decrypt(text) == other.decrypt(text) == b"content"
 
 
 def test_what_stands_where_there_is_nothing_is_made_once_and_reads_as_it_was() -> None:
