@@ -28,6 +28,7 @@ CORE = "bbs/core"
 UNIT_TESTS = "unit/bbs"
 TEST_SECONDS = 120
 ALL_TESTS_SECONDS = 1200
+CODE_CHARACTERS = 86
 FAILED, FAILED_OTHERWISE = 1, 99
 """Exit statuses: pytest's own, when a test failed, and ours. Any but the first says that the test could not run."""
 
@@ -128,7 +129,7 @@ def _code(words: str) -> str:
     """The part of it that fits a table."""
     line = " ".join(words.split()) or "(nothing)"
     line = line.replace("|", "\\|")
-    return f"`{line if len(line) <= 90 else line[:87] + '...'}`"
+    return f"`{line if len(line) <= CODE_CHARACTERS else line[:CODE_CHARACTERS].rpartition(' ')[0] + ' ...'}`"
 
 
 def main() -> int:
