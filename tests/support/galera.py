@@ -85,7 +85,7 @@ class GaleraNode(MariaDb):
 
     def _environment(self) -> dict[str, str]:
         programs = self.directory.parent / "bin"
-        return {**os.environ, "PATH": f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin"}
+        return {**super()._environment(), "PATH": f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin"}
 
     def start_new_cluster(self) -> None:
         """Start as the first of a new cluster."""
