@@ -5,7 +5,6 @@ others have in their write-set caches: the transfer program is a few lines of sh
 cluster stands within seconds.
 """
 
-import os
 import shutil
 import tempfile
 import time
