@@ -80,7 +80,8 @@ class MariaDb:
         self.socket = directory / "mariadb.sock"
         self.ca_file = directory / f"{pki.BY_NAME[LEAF].ca}.crt"
         self.log = directory / "mariadb.log"
-        self._temporary = directory / "temporary"  # a server that starts deletes others' temporary tables in its own
+        self._temporary = directory / "temporary"
+        """A server that starts deletes all temporary tables that it finds, also those of others."""
         self._process: subprocess.Popen[bytes] | None = None
         self._user = _server_user()
 
