@@ -1,7 +1,7 @@
 """From a decision to a durable fact: transactions, and how they are handed to the store.
 
 A transaction is put together in the loop. From then on every further decision builds upon it (it is *ahead* in
-memory), but no reader sees it. The committer takes all that wait and has the store make them durable together. Then
+memory), but no reader sees it. The committer takes half of those that wait and has the store make them durable together. Then
 they become visible, listeners hear of them, callers get their answers, and what they ask for is begun: in this order,
 and in the order in which they were put together. One batch is with the store at a time.
 
@@ -16,9 +16,10 @@ database may then differ.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate, islice, takewhile
 from queue import SimpleQueue
 
 from diego.bbs.core.history import Row
@@ -52,6 +53,9 @@ UNAVAILABLE = Reply(503, b"", "text/plain; charset=utf-8", {"Retry-After": "1"})
 """What a caller gets who had better try again: not protobuf, so that every client counts it as no answer."""
 
 WRITES_IN_A_BATCH = 500
+TRANSACTIONS_AT_LEAST = 4
+"""A batch takes half of what waits, but no fewer than this. Callers who wait for one commit come back together: with
+all of what waits in one batch the database would have nothing to do while the loop decides, and the other way round."""
 WRITES_WAITING = 50_000
 """Beyond this the database has been too slow for too long, and callers are told so at once."""
 
@@ -155,6 +159,18 @@ _PUT: dict[str, Callable[..., None]] = {
     "actual": Memory.put_actual,
     "task": Memory.put_task,
 }
+
+
+def share(waiting: int, writes: Iterable[int]) -> int:
+    """How many of so many waiting transactions are the next batch, given how many writes each has, in their order.
+
+    Half of them, and at least `TRANSACTIONS_AT_LEAST`, as far as there are so many and as they share
+    `WRITES_IN_A_BATCH`; the first one always.
+    """
+    most = max(TRANSACTIONS_AT_LEAST, (waiting + 1) // 2)
+    sums = accumulate(islice(writes, most))
+    fitting = sum(1 for _ in takewhile(lambda together: together <= WRITES_IN_A_BATCH, sums))
+    return max(fitting, min(1, waiting))
 
 
 class Committer:
@@ -290,13 +306,9 @@ class Committer:
             self._for_thread.put(replace(work, act=rest))
 
     def _next_batch(self) -> list[Transaction]:
-        batch: list[Transaction] = []
-        writes = 0
-        while self._waiting and (not batch or writes + len(self._waiting[0].writes) <= WRITES_IN_A_BATCH):
-            transaction = self._waiting.popleft()
-            batch.append(transaction)
-            writes += len(transaction.writes)
-        self._writes_waiting -= writes
+        count = share(len(self._waiting), (len(each.writes) for each in self._waiting))
+        batch = [self._waiting.popleft() for _ in range(count)]
+        self._writes_waiting -= sum(len(transaction.writes) for transaction in batch)
         return batch
 
     def _history_of(self, batch: Sequence[Transaction]) -> Sequence[Row]:

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from diego.bbs.commits import WRITES_IN_A_BATCH, share
 from diego.bbs.store import PutActual, PutDesired
 from diego.models import BbsError, ErrorType, Presence
 from diego.wire import actual_lrp_requests_pb2, desired_lrp_requests_pb2, task_requests_pb2
@@ -204,6 +205,42 @@ def test_many_callers_share_commits() -> None:
         until(lambda: instances(bbs) == 200)
 
         assert bbs.database.commits < 50
+
+
+@pytest.mark.parametrize(
+    ("writes", "taken"),
+    [
+        ([], 0),
+        ([2], 1),
+        ([2, 2, 2, 2], 4),
+        ([2] * 8, 4),
+        ([2] * 9, 5),
+        ([2] * 32, 16),
+        ([2] * 1_000, WRITES_IN_A_BATCH // 2),
+        ([WRITES_IN_A_BATCH + 1, 1], 1),
+        ([1, WRITES_IN_A_BATCH, 1], 1),
+        ([1, WRITES_IN_A_BATCH - 1, 1], 2),
+    ],
+)
+def test_half_of_what_waits_is_the_next_batch_so_that_store_and_loop_both_have_work(
+    writes: list[int], taken: int
+) -> None:
+    assert share(len(writes), iter(writes)) == taken
+
+
+def test_callers_who_come_back_together_are_served_by_halves() -> None:
+    with active_bbs() as bbs:
+
+        def many() -> None:
+            for number in range(32):
+                message = a_desired_message(f"process-{number}")
+                bbs.service.desired_lrps.desire(Desire(desired_lrp=message), request_id="")
+
+        bbs.call(many)
+        bbs.settle()
+
+        assert instances(bbs) == 32
+        assert bbs.database.commits == 4  # of 16, 8, 4 and 4
 
 
 def test_records_of_every_presence_are_written() -> None:
