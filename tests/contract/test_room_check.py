@@ -19,9 +19,13 @@ class Site:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.due = {"cell-a": ["rep: program rep"], "cell-b": ["rep: program rep"]}
+        self.zones = {"cell-a": "z1", "cell-b": "z2"}
 
     def says(self, *states: dict[str, Any], complaint: str = "", code: int = 0) -> None:
-        (self.place / "states").write_text("".join(json.dumps(state) + "\n" for state in states))
+        self.prints("".join(json.dumps(state) + "\n" for state in states), complaint=complaint, code=code)
+
+    def prints(self, text: str, *, complaint: str = "", code: int = 0) -> None:
+        (self.place / "states").write_text(text)
         command = self.place / "release/bin/diego"
         command.parent.mkdir(parents=True)
         command.write_text(
@@ -31,7 +35,10 @@ class Site:
         command.chmod(0o755)
 
     def check(self, **variables: Any) -> tuple[int, str]:
-        hosts = {host: {"instance_due": {"diego-cell": why}} for host, why in self.due.items()}
+        hosts = {
+            host: {"instance_due": {"diego-cell": why}, "zone": self.zones[host]}
+            for host, why in self.due.items()
+        }
         everybody = {
             "ansible_connection": "local",
             "ansible_python_interpreter": sys.executable,
@@ -115,10 +122,62 @@ def test_where_no_cell_changes_nothing_is_asked(site: Site) -> None:
     assert code == 0, said
 
 
-def test_a_cell_that_is_not_heard_of_is_told_and_holds_nothing_up(site: Site) -> None:
-    site.says(state(0, free=0), complaint="cell diego-cell-1: refused", code=4)
+def test_a_cell_that_is_silent_is_told_and_the_others_are_still_looked_at(site: Site) -> None:
+    site.due["cell-b"] = []
+    site.says(state(0, free=1000), complaint="cell diego-cell-1: refused", code=4)
 
     code, said = site.check()
 
     assert code == 0, said
-    assert "nothing was heard of diego-cell-1 (cell diego-cell-1: refused)" in " ".join(said.split())
+    assert "nothing was heard of diego-cell-1 (cell diego-cell-1: refused); their room counts as none" in (
+        " ".join(said.split())
+    )
+
+
+def test_the_room_of_a_silent_cell_counts_as_none(site: Site) -> None:
+    site.says(state(0, free=500), complaint="cell diego-cell-1: refused", code=4)
+
+    code, said = site.check()
+
+    assert code == 2, said
+    assert "zone z1: 500 MB of memory on diego-cell-0, 0 free on the other cells" in said
+    assert "Silent, and not counted: diego-cell-1" in said
+    assert "-e instance_skip_room_check=true" in said
+
+
+@pytest.mark.parametrize(
+    ("printed", "complaint", "status", "told"),
+    [
+        ("", "diego: the BBS cannot be reached", 5, "ended with 5 (diego: the BBS cannot be reached)"),
+        (
+            "",
+            "cell diego-cell-0: refused; cell diego-cell-1: refused",
+            4,
+            "heard of no cell (cell diego-cell-0",
+        ),
+        ("", "", 0, "heard of no cell"),
+        ("Segmentation fault\n", "", 0, "cannot be read"),
+    ],
+    ids=["no BBS", "all silent", "none present", "unreadable"],
+)
+def test_a_question_that_fails_as_a_whole_stops_the_upgrade(
+    site: Site, printed: str, complaint: str, status: int, told: str
+) -> None:
+    site.prints(printed, complaint=complaint, code=status)
+
+    code, said = site.check()
+
+    assert code == 2, said
+    assert "whether the cells have room for each other is not known" in said
+    assert told in said
+    assert "See that the BBS and the cells answer `diego cell-states`" in said
+    assert "-e instance_skip_room_check=true" in said
+
+
+def test_a_release_without_the_command_stops_the_upgrade(site: Site) -> None:
+    code, said = site.check()
+
+    assert code == 2, said
+    assert "whether the cells have room for each other is not known" in said
+    assert "could not be run" in said
+    assert f"{site.place}/release/bin/diego" in said
