@@ -14,7 +14,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
@@ -28,6 +27,7 @@ from typing import Any, TypeVar
 import pytest
 
 from diego.garden.client import ConnectionLost, GardenClient, Process
+from support.ports import free_port
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ PASSWD = (
 )
 GROUP = "root:x:0:\nvcap:x:2000:\nweb:x:33:\naudio:x:29:vcap\nvideo:x:44:vcap,web\n"
 EXTERNAL, OUTSIDE = "198.51.100.1", "198.51.100.2"
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 def require() -> None:
@@ -119,7 +119,7 @@ class Space:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def connect(self, address: str, port: int, *, outside: bool = False, seconds: float = 2.0) -> str:
+    def connect(self, address: str, port: int, *, outside: bool = False, seconds: float = 20.0) -> str:
         """What a TCP server says at once; the error's name if there is none."""
         script = (
             "import socket,sys\n"
@@ -165,7 +165,7 @@ def _hold(*namespaces: str) -> subprocess.Popen[bytes]:
 def end(process: subprocess.Popen[bytes]) -> None:
     """Kill a process that a test has started."""
     process.kill()
-    process.wait(10)
+    process.wait(DEADLINE)
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             stream.close()
@@ -303,6 +303,7 @@ class Garden:
                 end(process)
                 for pid in pids:
                     kill_quietly(pid)
+                    wait_gone(pid)
         deadline = time.monotonic() + DEADLINE
         while (pids_left := self.container_processes()) and time.monotonic() < deadline:
             for pid in pids_left:
@@ -311,7 +312,7 @@ class Garden:
         self.space.close()  # with the mount namespace go the mounts and the loop devices
         for top in Path("/sys/fs/cgroup").glob(f"*/{self.name}"):
             for directory, _, _ in os.walk(top, topdown=False):
-                Path(directory).rmdir()
+                _remove_group(Path(directory))
 
     # Conveniences
 
@@ -351,8 +352,22 @@ async def line(stream: Any) -> str:
 def children(pid: int) -> list[int]:
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second when it goes while it is read
         return []
+
+
+def _remove_group(directory: Path) -> None:
+    """Remove a control group; the kernel may count those just killed for a moment more."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        try:
+            directory.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 def kill_quietly(pid: int) -> None:
@@ -367,18 +382,12 @@ def wait_gone(pid: int) -> None:
     while time.monotonic() < deadline:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # the second when it goes while it is read
             return
         if state == "Z":
             return
         time.sleep(0.01)
     raise AssertionError(f"{pid} lives")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
