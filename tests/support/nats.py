@@ -49,7 +49,7 @@ class NatsServer:
         if self.process is None:
             return
         self.process.send_signal(signal.SIGKILL if hard else signal.SIGTERM)
-        self.process.wait(10)
+        self.process.wait(30)
         self.process = None
 
     def _answers(self) -> bool:

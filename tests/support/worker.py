@@ -50,17 +50,17 @@ def running(
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), name="loop")
     thread.start()
     try:
-        if not started.wait(10):
+        if not started.wait(30):
             raise TimeoutError("the loop does not start")
         yield runtime
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
+        thread.join(30)
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
 
-def until(seen: Callable[[], T], *, seconds: float = 10.0, pause: float = 0.02) -> T:
+def until(seen: Callable[[], T], *, seconds: float = 30.0, pause: float = 0.02) -> T:
     """What `seen` returns, as soon as it is true. Fails when it does not become so."""
     end = time.monotonic() + seconds
     while True:
@@ -82,8 +82,8 @@ class JobProcess:
     @property
     def log(self) -> list[dict[str, Any]]:
         """Its lines so far."""
-        lines = self.log_path.read_text().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        whole = self.log_path.read_bytes().rpartition(b"\n")[0]  # a line may just be being written
+        return [json.loads(line) for line in whole.splitlines() if line.startswith(b"{")]
 
     def events(self, message: str) -> list[dict[str, Any]]:
         return [line for line in self.log if line["message"] == message]
@@ -116,7 +116,7 @@ def job_process(
                 process.wait(6)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(6)
+                process.wait(30)
 
 
 def diego_job(name: str) -> list[str]:
