@@ -51,16 +51,29 @@ class TcpProxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                if self.refuse:
-                    client.close()
-                    continue
-                server = socket.create_connection(self._target, timeout=10)
-                server.settimeout(None)
-                with self._lock:
-                    self._sockets |= {client, server}
-                cut = threading.Event()
-                for forward in (self._from_client, self._from_server):
-                    threading.Thread(target=forward, args=(client, server, cut), daemon=True).start()
+                self._forward(client)
+
+    def _forward(self, client: socket.socket) -> None:
+        if self.refuse:
+            client.close()
+            return
+        try:
+            server = socket.create_connection(self._target, timeout=10)
+        except OSError:  # it may be back for the next
+            client.close()
+            return
+        server.settimeout(None)
+        with self._lock:  # after a `drop_all` there is none that was made before
+            refused = self.refuse
+            if not refused:
+                self._sockets |= {client, server}
+        if refused:
+            client.close()
+            server.close()
+            return
+        cut = threading.Event()
+        for forward in (self._from_client, self._from_server):
+            threading.Thread(target=forward, args=(client, server, cut), daemon=True).start()
 
     def _from_client(self, client: socket.socket, server: socket.socket, cut: threading.Event) -> None:
         with suppress(OSError):
