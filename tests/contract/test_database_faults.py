@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.bbs import BbsProcess
 from support.fencing import OUR_COMMIT, Caller, Site, site, writing
 from support.mariadb import Database, MariaDb
 from support.sql_proxy import (
@@ -52,6 +53,14 @@ def alone(tmp_path: Path, database: Database, pki: Path) -> Iterator[tuple[Site,
         yield made, proxy
 
 
+@pytest.fixture
+def working(alone: tuple[Site, SqlProxy]) -> tuple[Site, BbsProcess, SqlProxy]:
+    """The same after a first write: with its BBS, and the proxy between that and the database."""
+    made, _ = alone
+    made.write(made.bbses[0], "before")
+    return made, made.bbses[0], made.proxies[0]
+
+
 @pytest.mark.parametrize("refusal", [DEADLOCK, LOCK_WAIT], ids=["deadlock", "lock wait"])
 def test_no_caller_sees_that_each_twentieth_transaction_fails(
     alone: tuple[Site, SqlProxy], refusal: Refusal
@@ -70,11 +79,11 @@ def test_no_caller_sees_that_each_twentieth_transaction_fails(
     assert made.bbses[0].lines("bbs.lock-in-doubt") == []
 
 
-def test_no_caller_sees_a_transaction_that_fails_six_times_in_a_row(alone: tuple[Site, SqlProxy]) -> None:
+def test_no_caller_sees_a_transaction_that_fails_six_times_in_a_row(
+    working: tuple[Site, BbsProcess, SqlProxy],
+) -> None:
     """Three times were not enough for writes that another node of a cluster contested all the time."""
-    made, _ = alone
-    bbs, proxy = made.bbses[0], made.proxies[0]
-    made.write(bbs, "before")
+    made, bbs, proxy = working
     left = iter([DEADLOCK] * 6)
     proxy.fault = lambda statement: next(left, None) if statement.text.startswith(COMMIT) else None
 
@@ -85,12 +94,10 @@ def test_no_caller_sees_a_transaction_that_fails_six_times_in_a_row(alone: tuple
 
 @pytest.mark.parametrize("refusal", [DEADLOCK, LOCK_WAIT], ids=["deadlock", "lock wait"])
 def test_who_comes_while_the_fate_of_a_contested_commit_is_asked_for_waits(
-    alone: tuple[Site, SqlProxy], refusal: Refusal
+    working: tuple[Site, BbsProcess, SqlProxy], refusal: Refusal
 ) -> None:
     """Experiment 17 had a caller refused: he came between the deadlock and the word of what had become of it."""
-    made, _ = alone
-    bbs, proxy = made.bbses[0], made.proxies[0]
-    made.write(bbs, "before")
+    made, bbs, proxy = working
     left = iter([refusal])
     proxy.fault = lambda statement: next(left, None) if OUR_COMMIT(statement) else None
     asked = proxy.hold(begins(b"SELECT epoch, seq"))
@@ -109,11 +116,9 @@ def test_who_comes_while_the_fate_of_a_contested_commit_is_asked_for_waits(
 
 @pytest.mark.parametrize("refusal", [READ_ONLY, TABLE_FULL], ids=["read-only", "disk full"])
 def test_a_database_that_takes_no_writes_leaves_reads_and_recovers_by_itself(
-    alone: tuple[Site, SqlProxy], refusal: Refusal
+    working: tuple[Site, BbsProcess, SqlProxy], refusal: Refusal
 ) -> None:
-    made, _ = alone
-    bbs, proxy = made.bbses[0], made.proxies[0]
-    made.write(bbs, "before")
+    made, bbs, proxy = working
     workers = bbs.workers
     proxy.fault = writes_refused(refusal)
 
