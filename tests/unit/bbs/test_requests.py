@@ -1,12 +1,10 @@
 """contract/lifecycle.md section 12: what each request is checked for, and in which order, asked as callers ask."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from google.protobuf.message import Message
 
-from diego.bbs.views import bbs_api
 from diego.models import ErrorType
 from diego.runtime.api import Api, Call
 from diego.wire import (
@@ -17,7 +15,7 @@ from diego.wire import (
     evacuation_pb2,
     task_requests_pb2,
 )
-from support.active_bbs import ActiveBbs, active_bbs
+from support.active_bbs import ActiveBbs
 from support.records import a_definition, a_desired_message, a_start_request, an_instance_key, an_lrp_key
 
 lrps: Any = actual_lrp_requests_pb2
@@ -30,17 +28,6 @@ NO_KEY = {"index": -1}
 NO_INSTANCE: dict[str, str] = {}
 KEY_FINDINGS = "process_guid, index, domain"
 INSTANCE_FINDINGS = "cell_id, instance_guid"
-
-
-@pytest.fixture(scope="module")
-def bbs() -> Iterator[ActiveBbs]:
-    with active_bbs() as bbs:
-        yield bbs
-
-
-@pytest.fixture(scope="module")
-def api(bbs: ActiveBbs) -> Api:
-    return bbs_api(bbs.service, bbs.service.context.announcer, lambda: True)
 
 
 def error_of(bbs: ActiveBbs, api: Api, path: str, request: Message) -> error_pb2.Error:

@@ -2,7 +2,6 @@
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from diego.bbs.views import bbs_api
 from diego.models import ErrorType
 from diego.runtime.api import Api, Bulk, Call, Pending, Reply, Subscribe
 from diego.wire import actual_lrp_requests_pb2, domain_pb2, evacuation_pb2, task_pb2, task_requests_pb2
-from support.active_bbs import ActiveBbs, active_bbs
+from support.active_bbs import ActiveBbs
 from support.golden import message_class
 from support.records import a_definition, a_desired_message, a_start_request, an_instance_key, an_lrp_key
 
@@ -20,17 +19,6 @@ MESSAGES = next(Path(__file__).parents[2].rglob("messages.json"))
 ROUTES = [route for route in json.loads(MESSAGES.read_text())["routes"] if route["path"].startswith("/v1/")]
 CALLS = [route for route in ROUTES if route["response"] != "SSE"]
 NOT_UTF8 = b"\xff\xfe"
-
-
-@pytest.fixture(scope="module")
-def bbs() -> Iterator[ActiveBbs]:
-    with active_bbs() as bbs:
-        yield bbs
-
-
-@pytest.fixture(scope="module")
-def api(bbs: ActiveBbs) -> Api:
-    return bbs_api(bbs.service, bbs.service.context.announcer, lambda: True)
 
 
 def send(bbs: ActiveBbs, api: Api, path: str, body: bytes, method: str = "POST") -> bytes | Reply | Subscribe:
