@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from diego.bbs.client import BbsClient, EndpointNotFound, Event, Unreachable
 from diego.cli.asking import Asker, NotAnswered, caller
+from diego.cli.commands.options import cell_option, domain_option
 from diego.cli.faults import Status
 from diego.locket.client import LOCK, PRESENCE, LocketClient, LocketError
 from diego.models.errors import BbsError
@@ -229,17 +230,20 @@ def command(name: str) -> Callable[[C], click.Command]:
     return cfdot.command(name, cls=CfdotCommand)
 
 
-def option(*names: str, **settings: Any) -> Callable[[C], C]:
-    return click.option(*names, **settings)
-
-
-domain_option = option("--domain", "-d", default="", help="Only those of this domain.")
-cell_option = option("--cell-id", "-c", "cell_id", default="", help="Only those of this cell.")
 spec_argument = click.argument("spec", metavar="(SPEC|@FILE)")
-key_option = option("--key", "-k", default="", help="The key.")
-owner_option = option("--owner", "-o", default="", help="The owner.")
-value_option = option("--value", "-v", default="", help="The value that goes with the key.")
-ttl_option = option("--ttl", "-t", type=int, default=0, help="Seconds to live.")
+
+
+def holder_options(command: C) -> C:
+    """What is held in Locket, and by whom."""
+    key = click.option("--key", "-k", default="", help="The key.")
+    owner = click.option("--owner", "-o", default="", help="The owner.")
+    return key(owner(command))
+
+
+def claim_options(command: C) -> C:
+    value = click.option("--value", "-v", default="", help="The value that goes with the key.")
+    ttl = click.option("--ttl", "-t", type=int, default=0, help="Seconds to live.")
+    return holder_options(value(ttl(command)))
 
 
 def line(value: Any) -> None:
@@ -349,7 +353,7 @@ def domains(common: Common) -> None:
 
 @command("set-domain")
 @click.argument("domain")
-@option("--ttl", "-t", default="", help="Seconds that the domain stays fresh; without it for ever.")
+@click.option("--ttl", "-t", default="", help="Seconds that the domain stays fresh; without it for ever.")
 def set_domain(common: Common, domain: str, ttl: str) -> None:
     """Set domain: keep it fresh for the seconds given, or for ever."""
     if not domain:
@@ -414,8 +418,8 @@ def delete_desired_lrp(common: Common, process_guid: str) -> None:
 @command("actual-lrps")
 @domain_option
 @cell_option
-@option("--process-guid", "-p", "process_guid", default="", help="Only those of this process.")
-@option("--index", "-i", type=int, default=None, help="Only those of this index.")
+@click.option("--process-guid", "-p", "process_guid", default="", help="Only those of this process.")
+@click.option("--index", "-i", type=int, default=None, help="Only those of this index.")
 def actual_lrps(common: Common, domain: str, cell_id: str, process_guid: str, index: int | None) -> None:
     """List actual LRPs."""
     lines(common.bbs().actual_lrps(domain=domain, cell_id=cell_id, process_guid=process_guid, index=index))
@@ -431,7 +435,7 @@ def actual_lrp_groups(common: Common, domain: str, cell_id: str) -> None:
 
 @command("actual-lrp-groups-for-guid")
 @click.argument("process_guid")
-@option("--index", "-i", default="", help="Only this index.")
+@click.option("--index", "-i", default="", help="Only this index.")
 def actual_lrp_groups_for_guid(common: Common, process_guid: str, index: str) -> None:
     """List actual LRP groups for a process guid."""
     given(process_guid, "Process guid")
@@ -455,7 +459,9 @@ def retire_actual_lrp(common: Common, process_guid: str, index: str) -> None:
 
 @command("lrp-events")
 @cell_option
-@option("--exclude-actual-lrp-groups", "-x", "without_groups", is_flag=True, help="Instance events alone.")
+@click.option(
+    "--exclude-actual-lrp-groups", "-x", "without_groups", is_flag=True, help="Instance events alone."
+)
 def lrp_events(common: Common, cell_id: str, without_groups: bool) -> None:  # noqa: FBT001 (click's form)
     """Subscribe to BBS LRP events."""
     bbs = common.bbs()
@@ -533,10 +539,7 @@ def presences(common: Common) -> None:
 
 
 @command("claim-lock")
-@key_option
-@owner_option
-@value_option
-@ttl_option
+@claim_options
 def claim_lock(common: Common, key: str, owner: str, value: str, ttl: int) -> None:
     """Claim Locket lock."""
     _check_claim(key, owner, ttl)
@@ -544,10 +547,7 @@ def claim_lock(common: Common, key: str, owner: str, value: str, ttl: int) -> No
 
 
 @command("claim-presence")
-@key_option
-@owner_option
-@value_option
-@ttl_option
+@claim_options
 def claim_presence(common: Common, key: str, owner: str, value: str, ttl: int) -> None:
     """Claim Locket presence."""
     _check_claim(key, owner, ttl)
@@ -555,28 +555,30 @@ def claim_presence(common: Common, key: str, owner: str, value: str, ttl: int) -
 
 
 @command("release-lock")
-@key_option
-@owner_option
+@holder_options
 def release_lock(common: Common, key: str, owner: str) -> None:
     """Release Locket lock."""
-    _check_claim(key, owner, 1)
+    _check_holder(key, owner)
     common.locket().release(key, owner)
 
 
 @command("release-presence")
-@key_option
-@owner_option
+@holder_options
 def release_presence(common: Common, key: str, owner: str) -> None:
     """Release Locket presence."""
-    _check_claim(key, owner, 1)
+    _check_holder(key, owner)
     common.locket().release(key, owner)
 
 
-def _check_claim(key: str, owner: str, ttl: int) -> None:
+def _check_holder(key: str, owner: str) -> None:
     if not key:
         raise invalid("key cannot be empty")
     if not owner:
         raise invalid("owner cannot be empty")
+
+
+def _check_claim(key: str, owner: str, ttl: int) -> None:
+    _check_holder(key, owner)
     if ttl <= 0:
         raise invalid("ttl should be an integer greater than zero")
 
