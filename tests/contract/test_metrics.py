@@ -27,6 +27,7 @@ from support.auctioneer import AuctioneerProcess
 from support.bbs import BbsProcess, EventStream
 from support.cells import StandInCell, stand_in_cell
 from support.locket import LocketProcess
+from support.logs import json_lines
 from support.mariadb import Database, MariaDb
 from support.records import a_definition, a_desired_message
 from support.worker import free_port, until
@@ -310,7 +311,7 @@ def test_streams_are_counted_while_they_are_open(jobs: Jobs) -> None:
 
 
 def access_lines(jobs: Jobs) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in jobs.access_log.read_text().splitlines()]
+    return json_lines(jobs.access_log)
 
 
 def test_the_access_log_has_a_line_for_each_request(jobs: Jobs) -> None:
@@ -345,9 +346,7 @@ def test_a_request_id_travels_from_the_caller_to_cells_and_into_lines(jobs: Jobs
     jobs.client.desire_lrp(a_desired_message("traced", instances=1), request_id=UUID)
 
     def of_the_round() -> bool:
-        lines = jobs.auctioneer.log.read_text().splitlines()
-        rounds = [json.loads(line) for line in lines if '"auctioneer.round-done"' in line]
-        return any(line["data"].get("trace-id") == TRACE for line in rounds)
+        return any(line["data"].get("trace-id") == TRACE for line in jobs.auctioneer.lines("round-done"))
 
     until(of_the_round, seconds=PATIENCE)
     asked = {

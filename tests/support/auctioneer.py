@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from support.logs import json_lines
 from support.worker import free_port, until
 
-STOP_SECONDS = 8.0
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
 
 
 class AuctioneerProcess:
@@ -49,7 +51,6 @@ class AuctioneerProcess:
             "rep_client_cert": str(pki / "diego_rep_client.crt"),
             "rep_client_key": str(pki / "diego_rep_client.key"),
             "rep_require_tls": False,
-            "cell_state_timeout": "1s",
             **config,
         }
         self.config.write_text(json.dumps(self.settings))
@@ -65,7 +66,7 @@ class AuctioneerProcess:
                 start_new_session=True,
             )
         if wait:
-            until(lambda: self.active, seconds=20)
+            until(lambda: self.active, seconds=START_SECONDS)
 
     @property
     def active(self) -> bool:
@@ -100,6 +101,7 @@ class AuctioneerProcess:
         if self._process is not None:
             self._process.wait(STOP_SECONDS)
             self._process = None
+        until(lambda: not self.active, seconds=STOP_SECONDS)  # the worker dies a moment after its master
 
     def signal(self, number: signal.Signals) -> None:
         """To the master and its worker."""
@@ -108,8 +110,7 @@ class AuctioneerProcess:
 
     def lines(self, message: str) -> list[dict[str, Any]]:
         """Its log lines with this message."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if line["message"] == f"auctioneer.{message}"]
+        return [line for line in json_lines(self.log) if line["message"] == f"auctioneer.{message}"]
 
     def call(
         self,

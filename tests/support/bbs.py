@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from diego.models import CellPresence
+from support.logs import json_lines
 from support.mariadb import Database
 from support.ports import free_port
+from support.stopped import group, wait_until_stopped
 
-START_SECONDS = 60.0
-STOP_SECONDS = 8.0
+START_SECONDS = 90.0
+STOP_SECONDS = 30.0
 KEY_LABEL = "key-test"
 
 
@@ -215,14 +217,15 @@ class BbsProcess:
             time.sleep(0.01)  # the worker dies a moment after its master
 
     def signal(self, number: signal.Signals) -> None:
-        """To the master and its worker."""
+        """To the master and its worker. Returns when a stop has arrived."""
         if self.running:
             os.killpg(self.pid, number)
+            if number is signal.SIGSTOP:
+                wait_until_stopped(*group(self.pid))
 
     def lines(self, message: str) -> list[dict[str, Any]]:
         """Its log lines with this message."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if line["message"] == message]
+        return [line for line in json_lines(self.log) if line["message"] == message]
 
     def connection(self, timeout: float = 15.0) -> http.client.HTTPSConnection:
         """A connection with a client's certificate."""

@@ -21,7 +21,7 @@ from support.ports import free_port
 from support.stopped import group, wait_until_stopped
 
 START_SECONDS = 60.0
-STOP_SECONDS = 10.0
+STOP_SECONDS = 30.0
 
 
 class LocketProcess:
