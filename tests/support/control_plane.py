@@ -20,6 +20,8 @@ from support.mariadb import Database
 from support.worker import free_port
 
 PRESENT_SECONDS = 3600
+STATE_TIMEOUT = 5.0
+"""Seconds that the auctioneer waits for a cell's state."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,12 @@ def running(directory: Path, database: Database, pki: Path) -> Iterator[ControlP
         stack.callback(bbs.stop)
         bbs.start()
         auctioneer = AuctioneerProcess(
-            directory / "auctioneer-0", pki, bbs=bbs.url, locket=locket.address, port=port
+            directory / "auctioneer-0",
+            pki,
+            bbs=bbs.url,
+            locket=locket.address,
+            port=port,
+            cell_state_timeout=f"{STATE_TIMEOUT:g}s",
         )
         stack.callback(auctioneer.stop)
         auctioneer.start()
