@@ -1,12 +1,17 @@
-"""What tests of every kind may ask for: the deployed lab."""
+"""What tests of every kind start from, and what they may ask for: the deployed lab."""
 
 import os
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support.lab import Lab, chosen_lab
+
+# Examples are judged by what they show, not by how long a busy machine takes for one of them.
+settings.register_profile("stalls", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("stalls")
 
 
 @pytest.fixture(scope="session")

@@ -264,7 +264,11 @@ writes = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(batches=st.lists(st.lists(writes, max_size=8), max_size=4))
 def test_any_history_of_batches_leaves_the_last_write_of_each_record(
     make_store: MakeStore, batches: list[list[Write]]
