@@ -68,8 +68,9 @@ BREAKS = (
     # a desired LRP
     Break("12", "DesiredLRP: volumeMountedFiles first", "validation", "    findings = list(files)\n", "    findings: Findings = []\n", "test_validation.py::test_routes_and_mounted_files_are_limited_as_a_whole"),
     Break("12", "DesiredLRP: an empty rootfs is named twice", "validation", '    if not lrp.root_fs:\n        findings.append(field("rootfs"))\n', "", FIELDS),
-    Break("12", "DesiredLRP: rootfs with a scheme", "validation", 'SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")', 'SCHEME = re.compile(r"[a-zA-Z]")', FIELDS),
-    Break("12", "DesiredLRP: rootfs a URL", "validation", "return bool(SCHEME.match(value) and not BAD_IN_URL.search(value))", "return bool(SCHEME.match(value))", FIELDS),
+    Break("12", "DesiredLRP: rootfs with a scheme", "urls", "    if scheme is None:\n        return False\n", "    if scheme is None:\n        return True\n", FIELDS),
+    Break("12", "DesiredLRP: rootfs a URL", "validation", 'return [] if asked(value) else [field("rootfs")]', 'return [] if ":" in value else [field("rootfs")]', FIELDS),
+    Break("12", "DesiredLRP: rootfs a URL as Go has it", "urls", "and HOST.fullmatch(host)", "", "test_urls.py::test_what_go_refuses_is_none"),
     Break("12", "DesiredLRP: instances, memory_mb, disk_mb", "validation", "_not_negative(instances=lrp.instances, memory_mb=lrp.memory_mb, disk_mb=lrp.disk_mb)", "_not_negative(disk_mb=lrp.disk_mb, memory_mb=lrp.memory_mb, instances=lrp.instances)", ORDER),
     Break("12", "DesiredLRP: log_rate_limit_bytes_per_second", "validation", 'log_rate_limit(lrp.log_rate_limit, "log_rate_limit_bytes_per_second")', "[]", FIELDS),
     Break("12", "log rate limit: -1 is none", "validation", "limit.bytes_per_second < -1", "limit.bytes_per_second < 0", FIELDS),

@@ -11,6 +11,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Literal, Protocol
 
+from diego.bbs.core.urls import has_scheme
 from diego.models import BbsError
 from diego.models.desired_lrp import MetricTag, wanted_metric_tags
 from diego.wire import (
@@ -43,8 +44,6 @@ KNOWN_URLS = 256
 KNOWN_URL_CHARACTERS = 256
 
 GUID = re.compile(r"[a-zA-Z0-9_-]+")
-SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
-BAD_IN_URL = re.compile(r"[\x00-\x1f\x7f]|%(?![0-9a-fA-F]{2})")
 CHECKSUMS = frozenset({"md5", "sha1", "sha256"})
 NO_ACTION = "invalid action type"
 BLANK_NAME = "invalid field: name cannot be blank"
@@ -260,14 +259,11 @@ def _not_negative(**values: int) -> Findings:
 
 def root_fs(value: str) -> Findings:
     """A root filesystem is a URL with a scheme; there are few of them."""
-    if len(value) <= KNOWN_URL_CHARACTERS:
-        return [] if _known_url(value) else [field("rootfs")]
-    return [] if SCHEME.match(value) and not BAD_IN_URL.search(value) else [field("rootfs")]
+    asked = _is_known_url if len(value) <= KNOWN_URL_CHARACTERS else has_scheme
+    return [] if asked(value) else [field("rootfs")]
 
 
-@lru_cache(maxsize=KNOWN_URLS)
-def _known_url(value: str) -> bool:
-    return bool(SCHEME.match(value) and not BAD_IN_URL.search(value))
+_is_known_url = lru_cache(maxsize=KNOWN_URLS)(has_scheme)
 
 
 def annotation(value: str) -> Findings:
