@@ -175,7 +175,7 @@ def _say(text: str) -> None:
 
 
 def _cut_off(_number: int, _frame: object) -> None:
-    """End at once; the runs end with us. The same words again go on with what is not done."""
+    """End at once; the runs end with the process namespace of scripts/chaos. The same words again do what is not done."""
     _say("cut off: the same command goes on from here")
     os._exit(130)
 

@@ -406,8 +406,8 @@ def slow_the_database(run: Run) -> None:
     time.sleep(45)
     _same_master(run, before)
     run.fault("stalls of 5 s, one in 15 s")
-    until_ = time.monotonic() + 60
-    while time.monotonic() < until_:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         _delay(control, partial(_left_until, time.monotonic() + 5))
         time.sleep(15)
     _delay(control, lambda _statement: 0.0)

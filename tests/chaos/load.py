@@ -22,6 +22,7 @@ APPS = 15
 SINGLE_APPS = 3
 CHANGE_EVERY = 20.0
 TASK_EVERY = 5.0
+BEGIN_SECONDS = 90.0
 PATIENCE = 150.0
 AGAIN = 0.3
 
@@ -49,7 +50,8 @@ class Load:
             self._patiently("domain", lambda: client.upsert_domain(DOMAIN, 0))
             for number in range(APPS + SINGLE_APPS):
                 self.want(client, self._random.choice((2, 3)) if number < APPS else 1)
-        self.wait_until_all_run(90)
+        if not self.wait_until_all_run(BEGIN_SECONDS):
+            self._history.note("wrong", what=f"the standing load did not run after {BEGIN_SECONDS:g} s")
         for run in (self._change_all_the_time, self._task_all_the_time):
             thread = threading.Thread(target=run)
             thread.start()

@@ -25,6 +25,7 @@ from pathlib import Path
 import grpc
 
 from chaos.site import Control
+from diego.models import BbsError
 from support import locket as real_locket
 from support import pki as test_pki
 from support.auctioneer import AuctioneerProcess
@@ -58,6 +59,7 @@ BBS_PATHS = (
 )  # fmt: skip
 LOCKET_METHODS = ("Lock", "Release", "Fetch", "FetchAll", "Nothing")
 CONTRACT_5XX = {501}
+NO_ANSWER = {"0", "UNAVAILABLE", "DEADLINE_EXCEEDED"}
 
 
 @dataclass
@@ -70,7 +72,7 @@ class Found:
 
 @contextmanager
 def good_requests(control: Control) -> Iterator[list[float]]:
-    """Somebody who asks good questions meanwhile; how long each answer took."""
+    """Somebody who asks good questions meanwhile; how long each answer took. One that is refused is wrong."""
     seconds: list[float] = []
     done = threading.Event()
 
@@ -78,7 +80,11 @@ def good_requests(control: Control) -> Iterator[list[float]]:
         with control.client(timeout=15.0) as client:
             while not done.wait(PING_EVERY):
                 began = time.monotonic()
-                client.ping()
+                try:
+                    client.ping()
+                except BbsError as error:
+                    control.history.note("wrong", what=f"a ping beside bad requests: {error}")
+                    continue
                 seconds.append(time.monotonic() - began)
 
     thread = threading.Thread(target=ask)
@@ -118,7 +124,7 @@ class Sender:
                 counts["without a certificate of ours, closed"] += 2 * STRANGERS
             for name, run in runs.items():
                 counts.update(f"{name} {said}" for said in run.result())
-        found = _judged(counts)
+        found = judged(counts)
         if answered:
             found.wrong.append(f"{answered} callers without a certificate of ours were answered")
         if left_open:
@@ -164,10 +170,11 @@ def _senders() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(8, get_context("spawn"), initializer=os.nice, initargs=(SENDER_NICE,))
 
 
-def _judged(counts: Counter[str]) -> Found:
+def judged(counts: Counter[str]) -> Found:
     found = Found(dict(counts))
     for name in ("bbs", "auctioneer", "locket"):
-        total = sum(count for key, count in counts.items() if key.startswith(name))
+        answers = {key.removeprefix(f"{name} "): n for key, n in counts.items() if key.startswith(f"{name} ")}
+        total = sum(count for said, count in answers.items() if said not in NO_ANSWER)
         if total < EACH:
             found.wrong.append(f"only {total} of {EACH} bad requests to {name} were answered")
     for key, count in counts.items():

@@ -72,7 +72,8 @@ def _under_load(experiment: Experiment, act: Act, seed: int, directory: Path, hi
         except (AssertionError, BbsError, OSError, RuntimeError) as error:
             history.note("wrong", what=f"{type(error).__name__}: {error}")
             (directory / "failure.txt").write_text(traceback.format_exc())
-        load.end()
+        finally:
+            load.end()  # whatever went wrong: its threads would keep the process until LONGEST_RUN
         load.wait_until_all_run(QUIET_SECONDS)
         _end(site, load, history)
 

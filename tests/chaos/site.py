@@ -35,7 +35,6 @@ ZONES = ("z1", "z2", "z3")
 LOOK_EVERY = 0.5
 PRESENCES = {int(presence): presence.name for presence in Presence}
 
-
 HOSTS = ("database", "cells", "locket-0", "locket-1", "bbs-0", "bbs-1", "auctioneer-0", "auctioneer-1")
 """Who has a clock, where clocks can be turned."""
 
@@ -181,7 +180,8 @@ class Control:
         logs += [(f"locket-{n}", locket.log) for n, locket in enumerate(self.lockets)]
         logs += [(f"auctioneer-{n}", one.log) for n, one in enumerate(self.auctioneers)]
         for job, path in logs:
-            for line in path.read_text().splitlines():
+            *lines, _ = path.read_text().split("\n")  # the last is empty, or being written
+            for line in lines:
                 if not line.startswith("{"):
                     continue
                 entry = json.loads(line)
