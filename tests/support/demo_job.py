@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from flask import Flask
 
+from diego.runtime import worker
 from diego.runtime.api import Api, Call, Pending, Subscribe
 from diego.runtime.config import Duration
 from diego.runtime.debug import debug_api
@@ -87,4 +88,6 @@ def _fail() -> None:
 JOB = Job("demo", DemoConfig, lambda config: [config.debug_address], compose)
 
 if __name__ == "__main__":
+    # a machine that stalls for 2 s in between would end the job before its stop functions have
+    vars(worker).update(STOP_SECONDS=30.0, GRACEFUL_TIMEOUT=60)
     sys.exit(run(JOB, sys.argv[1:]))
