@@ -28,7 +28,7 @@ class Resolver:
         labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
         question = struct.pack(">HHHHHH", 7, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", 1, 1)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(0.5)
+            sock.settimeout(20)
             sock.connect(("127.0.0.1", self._port))
             try:
                 sock.send(question)
@@ -76,7 +76,7 @@ def resolver(directory: HostsDirectory, tmp_path: Path) -> Iterator[Resolver]:
         yield found
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.mark.root
