@@ -29,6 +29,8 @@ from support import pki
 from support.nats import PASSWORD, USER, NatsServer, nats_server
 from support.worker import JobProcess, diego_job, free_port, job_process, until
 
+pytestmark = pytest.mark.timeout(300)
+
 ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles/gorouter"
 STALE = 60
@@ -271,7 +273,7 @@ def render(name: str, values: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def deployed(tmp_path: Path, *, delay: str = "200ms", patience: int = 15) -> Iterator[Router]:
+def deployed(tmp_path: Path, *, patience: int = 15) -> Iterator[Router]:
     """nginx, bus and control job, until the block ends."""
     values = variables(tmp_path) | {"gorouter_routes_patience": patience}
     (tmp_path / "nginx.conf").write_text(render("nginx.conf.j2", values))
@@ -292,7 +294,7 @@ def deployed(tmp_path: Path, *, delay: str = "200ms", patience: int = 15) -> Ite
             "nginx_socket": f"{values['gorouter_run']}/nginx.sock",
             "nginx_pid_file": f"{values['gorouter_run']}/nginx.pid",
             "access_log": f"{values['gorouter_run']}/access.log",
-            "start_response_delay_interval": delay,
+            "start_response_delay_interval": "200ms",
             "droplet_stale_threshold": f"{STALE}s",
             "prune_stale_droplets_interval": "500ms",
         }
@@ -741,7 +743,7 @@ def kill_both(router: Router) -> None:
 
 def test_a_route_is_never_unknown_when_nginx_and_the_control_job_are_killed_together(tmp_path: Path) -> None:
     """A router was changed, filled its new nginx after 1.5 s with what few emitters had said, and answered 404."""
-    with deployed(tmp_path, delay="10s", patience=80) as router:
+    with deployed(tmp_path, patience=80) as router:
         app = router.app("one")
         router.register(app, "one.example.org")
         until(lambda: router.serves("one.example.org"))
@@ -755,7 +757,8 @@ def test_a_route_is_never_unknown_when_nginx_and_the_control_job_are_killed_toge
         with route_emitter(router, 2, message(app, "one.example.org")), without_end(ask):
             kill_both(router)
             router.nginx.start()
-            with job_process(diego_job("gorouter"), router.config, tmp_path, name="successor") as control:
+            config = router.config | {"start_response_delay_interval": "6s"}
+            with job_process(diego_job("gorouter"), config, tmp_path, name="successor") as control:
                 until(lambda: control.events("gorouter.routes-awaited"), seconds=60)
                 assert health(router) == (503, b"no routes yet\n")
                 assert status(router, "/health") == (503, b"no routes yet\n")
