@@ -20,7 +20,7 @@ from support import pki as test_pki
 from support.locket import LocketProcess
 from support.mariadb import Database, MariaDb
 
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.database, pytest.mark.timeout(240)]
 
 ENDED = {0, 128 + signal.SIGTERM}
 """The exit statuses of a job that ended in good order because it was told to."""
@@ -223,7 +223,7 @@ def test_a_caller_without_a_certificate_is_turned_away(locket: LocketProcess, pk
         )
 
         with pytest.raises(grpc.RpcError) as refused:
-            call(b"", timeout=5)
+            call(b"", timeout=60)
 
     assert cast("grpc.Call", refused.value).code() is grpc.StatusCode.UNAVAILABLE
 
@@ -265,37 +265,39 @@ def test_any_certificate_of_the_authority_is_welcome(locket: LocketProcess, pki:
 
 
 def test_a_row_that_is_not_refreshed_goes_after_its_time_to_live(client: LocketClient) -> None:
+    asked = time.monotonic()
     client.lock("bbs", "anna", ttl=2)
 
-    took = until(6, lambda: client.fetch("bbs") is None)
+    until(12, lambda: client.fetch("bbs") is None)  # sooner than by the usual time, fifteen seconds
 
-    assert 1.8 < took < 3.5
+    assert time.monotonic() - asked >= 2
 
 
 def test_after_a_restart_every_row_has_its_whole_time_to_live_anew(
     locket: LocketProcess, client: LocketClient
 ) -> None:
-    client.lock("bbs", "anna", ttl=4)
-    time.sleep(2)
+    client.lock("bbs", "anna", ttl=10)
+    time.sleep(5)
 
     locket.kill()
-    locket.start()
     began = time.monotonic()
+    locket.start()
 
-    until(10, lambda: client.fetch("bbs", timeout=5) is None)
-    assert 3 < time.monotonic() - began < 8
+    until(60, lambda: gone(client, "bbs"))
+    assert time.monotonic() - began >= 10
 
 
 def test_a_row_refreshed_through_another_locket_stays(
     locket: LocketProcess, client: LocketClient, database: Database, pki: Path, tmp_path: Path
 ) -> None:
-    client.lock("bbs", "anna", ttl=3)
     with locket_process.running(tmp_path / "second", database, pki) as second:
         other = a_client(second.address, pki)
-        for _ in range(10):
-            time.sleep(0.7)
-            other.lock("bbs", "anna", ttl=3)
+        client.lock("bbs", "anna", ttl=8)
+        for _ in range(12):
+            time.sleep(1)
+            other.lock("bbs", "anna", ttl=8)
         found = client.fetch("bbs")
+        other.lock("bbs", "anna", ttl=120)
         other.close()
 
     assert found is not None
@@ -308,14 +310,14 @@ def test_a_row_refreshed_through_another_locket_stays(
 def test_a_killed_database_costs_no_lock_and_no_process(
     locket: LocketProcess, client: LocketClient, mariadb: MariaDb
 ) -> None:
-    client.lock("bbs", "anna", ttl=10)
-    client.lock("cell", "rep", ttl=10, kind=PRESENCE)
+    client.lock("bbs", "anna", ttl=15)
+    client.lock("cell", "rep", ttl=15, kind=PRESENCE)
     mariadb.kill()
     try:
         with pytest.raises(LocketError) as away:
-            client.lock("bbs", "anna", ttl=10)
+            client.lock("bbs", "anna", ttl=15)
         assert away.value.code in {"UNKNOWN", "DEADLINE_EXCEEDED"}
-        time.sleep(11)
+        time.sleep(16)
         assert locket.debug("/ping")[0] == 200
         assert locket.debug("/locks")[0] == 503
     finally:
@@ -327,7 +329,7 @@ def test_a_killed_database_costs_no_lock_and_no_process(
     assert [resource.key for resource in client.fetch_all(PRESENCE)] == ["cell"]
     time.sleep(max(0.0, back + 3 - time.monotonic()))
     assert keys(client) == ["bbs"]
-    until(20, lambda: keys(client) == [])
+    until(60, lambda: keys(client) == [])
     assert locket.running
     assert locket.log.read_text().count("locket.started") == 1
 
@@ -335,11 +337,11 @@ def test_a_killed_database_costs_no_lock_and_no_process(
 def test_a_database_that_hung_costs_no_lock(
     locket: LocketProcess, client: LocketClient, mariadb: MariaDb
 ) -> None:
-    client.lock("bbs", "anna", ttl=6)
+    client.lock("bbs", "anna", ttl=10)
     time.sleep(1)
     mariadb.pause()
     try:
-        time.sleep(8)
+        time.sleep(12)
     finally:
         mariadb.resume()
     time.sleep(2)
@@ -352,27 +354,27 @@ def test_a_call_is_given_up_when_the_database_hangs_longer_than_its_limit(
 ) -> None:
     with locket_process.running(tmp_path, database, pki, db_operation_timeout="1s") as locket:
         client = a_client(locket.address, pki)
-        assert client.fetch("bbs") is None
+        until(60, lambda: answers(client))
         mariadb.pause()
         began = time.monotonic()
         try:
             with pytest.raises(LocketError) as late:
-                client.fetch("bbs", timeout=8)
+                client.fetch("bbs", timeout=60)  # as long as the caller would wait
         finally:
             mariadb.resume()
 
         assert late.value.code == "DEADLINE_EXCEEDED"
-        assert time.monotonic() - began < 4
-        assert client.fetch("bbs") is None
+        assert time.monotonic() - began < 30
+        until(60, lambda: answers(client))
         client.close()
 
 
 def test_a_stopped_locket_expires_nothing_for_the_time_it_was_stopped(
     locket: LocketProcess, client: LocketClient
 ) -> None:
-    client.lock("bbs", "anna", ttl=6)
+    client.lock("bbs", "anna", ttl=10)
     locket.pause()
-    time.sleep(7)
+    time.sleep(11)
     locket.resume()
     time.sleep(2)
 
@@ -386,7 +388,7 @@ def test_locket_waits_for_its_database_and_is_healthy_meanwhile(
     mariadb.stop()
     try:
         locket.start(wait=False)
-        until(15, lambda: pinged(locket))
+        until(60, lambda: pinged(locket))
         time.sleep(1)
         assert pinged(locket)
     finally:
@@ -408,7 +410,7 @@ def test_a_missing_table_ends_the_worker_and_the_next_one_makes_it(
     with pytest.raises(LocketError):
         client.lock("bbs", "anna")
 
-    until(15, lambda: answers(client))
+    until(60, lambda: answers(client))
     client.lock("bbs", "anna")
 
 
@@ -418,7 +420,7 @@ def test_a_stop_lets_a_running_call_finish(locket: LocketProcess, client: Locket
     began = time.monotonic()
     assert locket.stop() in ENDED
 
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 15  # it ended by itself; a stalled machine takes some seconds for it
 
 
 # ---- what operators see
@@ -427,28 +429,28 @@ def test_a_stop_lets_a_running_call_finish(locket: LocketProcess, client: Locket
 def test_the_debug_listener_shows_locks_presences_and_numbers(
     locket: LocketProcess, client: LocketClient
 ) -> None:
-    client.lock("bbs", "anna", ttl=60)
-    client.lock("cell", "rep", value='{"cell_id":"cell"}', kind=PRESENCE, ttl=60)
+    client.lock("bbs", "anna", ttl=600)
+    client.lock("cell", "rep", value='{"cell_id":"cell"}', kind=PRESENCE, ttl=600)
     client.lock("short", "anna", ttl=1)
     with pytest.raises(LockCollision):
         client.lock("bbs", "bert")
-    until(6, lambda: locket.metric("locks_expired") == 1)
+    until(60, lambda: locket.metric("locks_expired") == 1)
 
     (lock,) = json.loads(locket.debug("/locks")[1])
     (presence,) = json.loads(locket.debug("/presences")[1])
 
     left, life = lock.pop("expires_in_seconds"), lock.pop("modified_id")
-    assert 0 < left <= 60
+    assert 0 < left <= 600
     assert len(life) == 36
     assert lock == {
-        "key": "bbs", "owner": "anna", "value": "", "type": "lock", "ttl_in_seconds": 60, "modified_index": 1,
+        "key": "bbs", "owner": "anna", "value": "", "type": "lock", "ttl_in_seconds": 600, "modified_index": 1,
     }  # fmt: skip
     assert presence["value"] == '{"cell_id":"cell"}'
     assert presence["cell"] == {"cell_id": "cell"}
     assert json.loads(locket.debug(f"/presences/{presence['key']}")[1])["owner"] == presence["owner"]
     assert locket.debug("/presences/bbs") == locket.debug("/locks/nothing")
     assert locket.debug("/locks/nothing")[0] == 404
-    until(8, lambda: (locket.metric("active_locks"), locket.metric("active_presences")) == (1, 1))
+    until(60, lambda: (locket.metric("active_locks"), locket.metric("active_presences")) == (1, 1))
     assert locket.metric("presence_expired") == 0
     assert locket.metric('requests_started{request_type="Lock"}') == 4
     assert locket.metric('requests_succeeded{request_type="Lock"}') == 4
@@ -459,9 +461,17 @@ def test_the_debug_listener_shows_locks_presences_and_numbers(
     assert locket.metric("db_queries_succeeded") > 4
 
 
+def gone(client: LocketClient, key: str) -> bool:
+    """Whether a locket answers, and has no such row."""
+    try:
+        return client.fetch(key, timeout=5) is None
+    except LocketError:
+        return False
+
+
 def answers(client: LocketClient) -> bool:
     try:
-        client.fetch("nothing", timeout=2)
+        client.fetch("nothing", timeout=5)
     except LocketError:
         return False
     return True

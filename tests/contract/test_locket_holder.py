@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from diego.locket.client import PRESENCE, LocketClient, LockHolder, PresenceKeeper, State
+from diego.locket.client import MARGIN, PRESENCE, LocketClient, LockHolder, PresenceKeeper, State
 from support import locket as locket_process
 from support.lock_holder import holding
 from support.locket import LocketProcess
 from support.mariadb import Database, MariaDb
 from support.tcp_proxy import proxying
 
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.database, pytest.mark.timeout(240)]
+
+PATIENCE = 60.0
+"""Seconds for what must come, however busy the machine is."""
 
 
 @pytest.fixture
@@ -50,23 +53,39 @@ def refreshed(locket: LocketProcess) -> bool:
         return False
 
 
+def just_refreshed(database: Database, key: str) -> float:
+    """Wait until a row is refreshed; a moment shortly before it was."""
+
+    def index() -> object:
+        return database.rows("SELECT modified_index FROM locks WHERE path = %s", key)
+
+    first, looked = index(), time.monotonic()
+    deadline = looked + PATIENCE
+    while True:
+        before, looked = looked, time.monotonic()
+        if index() != first:
+            return before
+        assert time.monotonic() < deadline, f"{key} is not refreshed"
+        time.sleep(0.02)
+
+
 def test_a_stopped_holder_loses_the_lock_to_the_next_and_knows_it_at_once_when_it_goes_on(
-    locket: LocketProcess, pki: Path
+    locket: LocketProcess, database: Database, pki: Path
 ) -> None:
-    with holding(locket.address, pki, "bbs", "anna", ttl=5) as anna:
-        assert anna.wait_for("acquired", 10)
-        with holding(locket.address, pki, "bbs", "bert", ttl=5) as bert:
+    with holding(locket.address, pki, "bbs", "anna", ttl=6) as anna:
+        assert anna.wait_for("acquired", PATIENCE)
+        with holding(locket.address, pki, "bbs", "bert", ttl=120) as bert:
             time.sleep(3)
             assert bert.told == []
+            refreshed = just_refreshed(database, "bbs")
             anna.pause()
-            stopped = time.monotonic()
 
-            assert bert.wait_for("acquired", 15)
-            assert time.monotonic() - stopped > 3
+            assert bert.wait_for("acquired", PATIENCE)
+            assert time.monotonic() - refreshed > 6
             anna.resume()
 
             assert not anna.held()
-            assert anna.wait_for("lost", 10)
+            assert anna.wait_for("lost", PATIENCE)
             assert bert.held()
 
 
@@ -74,25 +93,25 @@ def test_a_killed_holder_is_followed_by_the_next_after_the_time_to_live(
     locket: LocketProcess, pki: Path
 ) -> None:
     with holding(locket.address, pki, "bbs", "bert", ttl=5) as bert:
-        assert bert.wait_for("acquired", 10)
+        assert bert.wait_for("acquired", PATIENCE)
         with holding(locket.address, pki, "bbs", "anna", ttl=5) as anna:
             bert.kill()
-            assert anna.wait_for("acquired", 10)
+            assert anna.wait_for("acquired", PATIENCE)
 
 
 def test_a_holder_that_comes_back_with_its_own_name_has_its_lock_at_once(
     locket: LocketProcess, pki: Path
 ) -> None:
-    with holding(locket.address, pki, "bbs", "anna") as anna:
-        assert anna.wait_for("acquired", 10)
-    with holding(locket.address, pki, "bbs", "anna") as again:
-        assert again.wait_for("acquired", 5)
+    with holding(locket.address, pki, "bbs", "anna", ttl=600) as anna:
+        assert anna.wait_for("acquired", PATIENCE)
+    with holding(locket.address, pki, "bbs", "anna", ttl=600) as again:
+        assert again.wait_for("acquired", PATIENCE)  # long before it could have expired
 
 
 def test_a_restart_of_locket_does_not_make_a_holder_passive(locket: LocketProcess, pki: Path) -> None:
     client = a_client(locket.address, pki)
     told: list[str] = []
-    holder = LockHolder(client, "bbs", "anna", passive=lambda: told.append("passive"))
+    holder = LockHolder(client, "bbs", "anna", ttl=60, passive=lambda: told.append("passive"))
     stopping = threading.Event()
     thread = threading.Thread(target=holder.run, args=(stopping,), daemon=True)
     thread.start()
@@ -101,7 +120,7 @@ def test_a_restart_of_locket_does_not_make_a_holder_passive(locket: LocketProces
     for _ in range(2):
         locket.kill()
         locket.start()
-        assert within(5, lambda: refreshed(locket))
+        assert within(PATIENCE, lambda: refreshed(locket))
 
     assert holder.held
     assert told == []
@@ -114,17 +133,17 @@ def test_a_restart_of_locket_does_not_make_a_holder_passive(locket: LocketProces
 def test_a_holder_that_is_cut_off_is_passive_in_time_and_goes_on_when_it_reaches_locket_again(
     locket: LocketProcess, pki: Path
 ) -> None:
-    told: list[tuple[str, float]] = []
+    told: list[str] = []
     with proxying("127.0.0.1", locket.port) as proxy:
         client = a_client(f"127.0.0.1:{proxy.port}", pki)
         holder = LockHolder(
             client,
             "bbs",
             "anna",
-            ttl=6,
-            acquired=lambda: told.append(("acquired", time.monotonic())),
-            passive=lambda: told.append(("passive", time.monotonic())),
-            regained=lambda: told.append(("regained", time.monotonic())),
+            ttl=9,
+            acquired=lambda: told.append("acquired"),
+            passive=lambda: told.append("passive"),
+            regained=lambda: told.append("regained"),
         )
         stopping = threading.Event()
         thread = threading.Thread(target=holder.run, args=(stopping,), daemon=True)
@@ -134,13 +153,14 @@ def test_a_holder_that_is_cut_off_is_passive_in_time_and_goes_on_when_it_reaches
         proxy.drop_all()
         cut = time.monotonic()
 
-        assert within(5, lambda: holder.state is State.PASSIVE)
-        assert time.monotonic() - cut < 3.3
-        assert not holder.held
+        time.sleep(max(0.0, cut + 9 - MARGIN + 0.05 - time.monotonic()))
+        assert not holder.held  # whether or not its thread has got so far
+        assert holder.state is State.PASSIVE
+        assert within(PATIENCE, lambda: told == ["acquired", "passive"])
         proxy.refuse = False
-        assert within(5, lambda: holder.held)
+        assert within(PATIENCE, lambda: holder.held)
 
-        assert [word for word, _ in told] == ["acquired", "passive", "regained"]
+        assert within(PATIENCE, lambda: told == ["acquired", "passive", "regained"])
         stopping.set()
         thread.join(10)
         client.close()
@@ -162,7 +182,7 @@ def test_a_holder_loses_for_good_when_another_one_took_the_lock_meanwhile(
         other.lock("bbs", "bert")
         proxy.refuse = False
 
-        thread.join(10)
+        thread.join(PATIENCE)
 
         assert not thread.is_alive()
         assert (holder.state, holder.held) == (State.LOST, False)
@@ -211,11 +231,11 @@ def test_with_one_of_two_lockets_gone_the_other_one_answers(
 
         one.kill()
         began = time.monotonic()
-        client.lock("bbs", "anna", timeout=4)
-        assert time.monotonic() - began < 3
+        client.lock("bbs", "anna", timeout=120)
+        assert time.monotonic() - began < 50  # it does not wait for the other one's share of the time
         one.start()
         two.kill()
-        client.lock("bbs", "anna", timeout=4)
+        client.lock("bbs", "anna", timeout=120)
         client.close()
 
 
@@ -229,7 +249,7 @@ def test_a_locket_that_does_not_answer_is_left_for_the_other_one(
         both = [(2, 1, 6, "", ("127.0.0.1", process.port)) for process in (one, two)]
         monkeypatch.setattr("socket.getaddrinfo", lambda *_words, **_named: both)
         client = a_client("localhost:1", pki)
-        holder = LockHolder(client, "bbs", "anna", ttl=9)
+        holder = LockHolder(client, "bbs", "anna", ttl=15)
         stopping = threading.Event()
         thread = threading.Thread(target=holder.run, args=(stopping,), daemon=True)
         thread.start()
@@ -237,7 +257,7 @@ def test_a_locket_that_does_not_answer_is_left_for_the_other_one(
 
         for process in (one, two):
             process.pause()
-            time.sleep(8)
+            time.sleep(14)
             assert holder.held
             process.resume()
             time.sleep(1)
@@ -256,7 +276,7 @@ def test_a_presence_stands_until_its_keeper_is_gone_and_survives_a_restart_of_it
     def keep(seconds: float) -> None:
         stopping = threading.Event()
         keeper = PresenceKeeper(
-            client, "cell-0", "uuid", '{"cell_id":"cell-0"}', ttl=4, interval=1, taken=taken.set
+            client, "cell-0", "uuid", '{"cell_id":"cell-0"}', ttl=9, interval=1, taken=taken.set
         )
         thread = threading.Thread(target=keeper.run, args=(stopping,), daemon=True)
         thread.start()
@@ -266,26 +286,26 @@ def test_a_presence_stands_until_its_keeper_is_gone_and_survives_a_restart_of_it
         stopping.set()
         thread.join(10)
 
-    keep(5)
+    keep(10)
     assert taken.is_set()
     found = client.fetch("cell-0")
     assert found is not None
     assert found.value == '{"cell_id":"cell-0"}'
     keep(1)
-    assert within(8, lambda: client.fetch("cell-0") is None)
+    assert within(PATIENCE, lambda: client.fetch("cell-0") is None)
     client.close()
 
 
 def test_a_presence_of_another_owner_is_waited_for(locket: LocketProcess, pki: Path) -> None:
     client = a_client(locket.address, pki)
-    client.lock("cell-0", "old", kind=PRESENCE, ttl=3)
+    client.lock("cell-0", "old", kind=PRESENCE, ttl=8)
     keeper = PresenceKeeper(client, "cell-0", "new", "{}")
     stopping = threading.Event()
     thread = threading.Thread(target=keeper.run, args=(stopping,), daemon=True)
 
     thread.start()
     assert not keeper.held
-    assert within(8, lambda: keeper.held)
+    assert within(PATIENCE, lambda: keeper.held)
 
     stopping.set()
     thread.join(10)
@@ -298,17 +318,17 @@ def test_a_presence_of_another_owner_is_waited_for(locket: LocketProcess, pki: P
 def test_a_database_outage_longer_than_the_time_to_live_costs_a_holder_no_lock(
     locket: LocketProcess, pki: Path, mariadb: MariaDb
 ) -> None:
-    with holding(locket.address, pki, "bbs", "anna", ttl=5) as anna:
-        assert anna.wait_for("acquired", 10)
-        with holding(locket.address, pki, "bbs", "bert", ttl=5) as bert:
+    with holding(locket.address, pki, "bbs", "anna", ttl=9) as anna:
+        assert anna.wait_for("acquired", PATIENCE)
+        with holding(locket.address, pki, "bbs", "bert", ttl=9) as bert:
             mariadb.kill()
             try:
-                assert anna.wait_for("passive", 6)
+                assert anna.wait_for("passive", PATIENCE)
                 time.sleep(4)
             finally:
                 mariadb.start()
 
-            assert anna.wait_for("regained", 10)
+            assert anna.wait_for("regained", PATIENCE)
             time.sleep(3)
             assert anna.held()
             assert bert.told == []

@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from diego.locket.client import LocketClient, LockHolder
+from support.stopped import wait_until_stopped
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 60.0
 
 
 class HolderProcess:
@@ -53,14 +54,15 @@ class HolderProcess:
 
     def pause(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
+        wait_until_stopped(self._process.pid)
 
     def resume(self) -> None:
         self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait(5)
-        self._reader.join(5)
+        self._process.wait(30)
+        self._reader.join(30)
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 stream.close()
