@@ -128,7 +128,7 @@ async def reached(executor: Executor, guid: str, state: State) -> Container:
     return cast(Container, executor.get(guid))
 
 
-async def until(seen: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(seen: Callable[[], bool], seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not seen():
             await asyncio.sleep(0.002)

@@ -16,7 +16,7 @@ class RawAnswer:
 class RawClient:
     """One connection. Reads answers one after the other."""
 
-    def __init__(self, port: int, *, tls: ssl.SSLContext | None = None, timeout: float = 10.0) -> None:
+    def __init__(self, port: int, *, tls: ssl.SSLContext | None = None, timeout: float = 60.0) -> None:
         plain = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self.sock = tls.wrap_socket(plain, server_hostname="localhost") if tls else plain
         self._buffer = bytearray()

@@ -307,7 +307,7 @@ def test_a_silent_server_times_out() -> None:
             prober = NetworkProber(1)
             found = (
                 await prober.probe(HttpCheck(port, 0.05, 30.0, "/"), "127.0.0.1"),
-                await prober.probe(TcpCheck(port, 0.5, 30.0), "127.0.0.1"),
+                await prober.probe(TcpCheck(port, 20.0, 30.0), "127.0.0.1"),
             )
             await asyncio.sleep(0.05)  # the server sees both connections end
             return found

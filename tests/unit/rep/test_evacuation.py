@@ -481,7 +481,7 @@ def test_a_container_that_cannot_be_deleted_is_named_and_the_rep_ends_in_time(
         await scene.evacuator.begin()
         begun = asyncio.get_running_loop().time()
         await scene.ended()
-        assert asyncio.get_running_loop().time() - begun < 2
+        assert asyncio.get_running_loop().time() - begun < 30
 
     played(play)
 
@@ -563,7 +563,7 @@ def test_a_disk_that_refuses_the_memory_does_not_stop_the_evacuation(scene: Scen
 
 
 def test_the_replaced_instance_outlives_its_routes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ROUTES_GO_FIRST", 0.3)
+    monkeypatch.setattr(module, "ROUTES_GO_FIRST", 4.0)
     scene.bbs.always["evacuate_running_actual_lrp"] = False
 
     async def play() -> None:

@@ -119,7 +119,7 @@ class Exchanges:
 
 @pytest.fixture(scope="module")
 def exchanges() -> Iterator[Exchanges]:
-    with running(limits=Limits(stall=0.5, linger=0.3)) as runtime:
+    with running(limits=Limits(stall=3.0, linger=5.0)) as runtime:
         yield Exchanges(runtime)
 
 
@@ -185,7 +185,7 @@ def test_a_client_that_stops_in_the_middle_of_its_body_is_left(client: RawClient
     begin = time.monotonic()
 
     assert client.is_closed()
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < Limits().stall / 2
 
 
 def test_requests_after_an_exchange_are_answered_in_order(client: RawClient) -> None:
@@ -279,7 +279,7 @@ def test_a_connection_taken_over_may_be_silent_for_longer_than_other_bodies(clie
     client.send_request("POST", "/raw/x")
     client.head()
     client.read(4)
-    time.sleep(1.2)
+    time.sleep(3.8)
 
     client.send(b"still there")
     assert client.read(11) == b"STILL THERE"
@@ -292,9 +292,10 @@ def test_connections_taken_over_are_closed_when_the_job_stops() -> None:
         client.head()
         client.read(4)
         begin = time.monotonic()
+        asyncio.run_coroutine_threadsafe(runtime.stop(60), runtime.loop).result(90)
 
     assert client.is_closed()
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 30
     client.sock.close()
 
 

@@ -283,10 +283,10 @@ def test_only_the_two_suites_of_tls_1_2_are_spoken(
 def test_a_client_that_does_not_shake_hands_is_left(server_tls: ssl.SSLContext) -> None:
     with running(limits=Limits(handshake=0.3)) as runtime:
         port = runtime.open_listener("127.0.0.1:0", an_api(), server_tls).port
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
             begin = time.monotonic()
             assert client.recv(10) == b""
-            assert time.monotonic() - begin < 2
+            assert time.monotonic() - begin < Limits().handshake - 0.5
 
 
 def test_an_answer_to_come_may_be_given_before_it_is_waited_for() -> None:
