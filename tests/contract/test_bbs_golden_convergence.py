@@ -37,6 +37,10 @@ LONG = frozenset({36, 43})
 """After these the recording's driver waited twice as long, by its dates."""
 
 SETTLE = 0.2
+EACH = 0.03
+"""Seconds for an exchange itself. Each has its moment: what a stall took is not added to the recording's times."""
+
+PATIENCE = 20.0
 KICKED = re.compile('"path": "/v1/tasks"')
 """A task that waits is auctioned by every run; one may fall between its desire and its start, the next exchange."""
 
@@ -57,16 +61,20 @@ def play(stage: Stage) -> Tally:
         open_stream(stage, stream, tally)
     before = {19: lambda: stage.register("cell-gone"), 21: lambda: stage.release("cell-gone")}
     calls: dict[int, list[str]] = {}
-    for exchange in exchanges:
-        stage.sequence = exchange["sequence"]
-        before.get(stage.sequence, lambda: None)()
-        play_exchange(stage, exchange, tally)
-        time.sleep(pause_after(exchange))
-        calls[stage.sequence] = [_text(our_call(stage, call)) for call in stage.standing.take()]
     theirs = {
         exchange["sequence"]: [_text(recorded_call(call)) for call in exchange.get("outbound_requests") or ()]
         for exchange in exchanges
     }
+    wanted = awaited(stage, exchanges, theirs, streams)
+    due = time.monotonic()
+    for exchange in exchanges:
+        stage.sequence = exchange["sequence"]
+        before.get(stage.sequence, lambda: None)()
+        play_exchange(stage, exchange, tally)
+        due += pause_after(exchange) + EACH
+        time.sleep(max(0.0, due - time.monotonic()))
+        until_there(stage, wanted[stage.sequence])
+        calls[stage.sequence] = [_text(our_call(stage, call)) for call in stage.standing.take()]
     waited = {exchange["sequence"] for exchange in exchanges if pause_after(exchange) > SETTLE}
     tally.calls = sum(map(len, theirs.values()))
     compare(calls, theirs, waited, tally, "outbound")
@@ -89,6 +97,59 @@ def play(stage: Stage) -> Tally:
     return tally
 
 
+def awaited(
+    stage: Stage,
+    exchanges: list[dict[str, Any]],
+    calls: dict[int, list[str]],
+    streams: list[dict[str, Any]],
+) -> dict[int, dict[str, Counter[str]]]:
+    """What must have come before the next exchange, by its sequence and by where it comes; outbound calls under ""."""
+    came: dict[str, dict[int, list[str]]] = {"": calls}
+    for stream in streams:
+        came[stream["name"]] = {sequence: [] for sequence in calls}
+        for event in stream["events"]:
+            text = _event(stage, event["event"], golden.unpacked(event["data_b64"]))
+            came[stream["name"]][event["during_sequence"]].append(text)
+    found: dict[int, dict[str, Counter[str]]] = {sequence: {} for sequence in calls}
+    for where, by_sequence in came.items():
+        repeated = repeated_of(by_sequence)
+        for exchange in exchanges:
+            sequence = exchange["sequence"]
+            again = set(by_sequence[sequence]) & repeated if pause_after(exchange) > SETTLE else set()
+            once = [
+                entry
+                for entry in by_sequence[sequence]
+                if entry not in repeated and not EXPIRED.search(entry) and not KICKED.search(entry)
+            ]
+            found[sequence][where] = Counter([*once, *again])
+    return found
+
+
+def until_there(stage: Stage, wanted: dict[str, Counter[str]]) -> None:
+    """Wait for what belongs to this exchange, as long as a stalled machine may need for it."""
+
+    def missing(where: str, entries: Counter[str]) -> bool:
+        if not where:
+            came = [_text(our_call(stage, call)) for call in list(stage.standing.asked)]
+        else:
+            came = [
+                _event(stage, kind, golden.unpacked(data.decode()))
+                for sequence, _, kind, data in list(stage.streams[where].events)
+                if sequence == stage.sequence
+            ]
+        return bool(entries - Counter(came))
+
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and any(missing(where, entries) for where, entries in wanted.items()):
+        time.sleep(0.02)
+
+
+def repeated_of(theirs: dict[int, list[str]]) -> set[str]:
+    """What the recording has more than twice: the work that is done again and again."""
+    totals = Counter(entry for entries in theirs.values() for entry in entries)
+    return {entry for entry, count in totals.items() if count > 2}
+
+
 def pause_after(exchange: dict[str, Any]) -> float:
     if exchange["sequence"] in LONG:
         return WAITED_LONG
@@ -98,8 +159,7 @@ def pause_after(exchange: dict[str, Any]) -> float:
 def compare(
     ours: dict[int, list[str]], theirs: dict[int, list[str]], waited: set[int], tally: Tally, what: str
 ) -> None:
-    totals = Counter(entry for entries in theirs.values() for entry in entries)
-    repeated = {entry for entry, count in totals.items() if count > 2}
+    repeated = repeated_of(theirs)
     known: set[str] = set()
     early_or_late: list[tuple[int, str, int]] = []
     once: Counter[str] = Counter()
