@@ -62,7 +62,12 @@ class Demo:
         def page() -> str:
             return "hello"
 
+    def settle(self) -> None:
+        """Until the loop has done what it does when an answer has been sent: it counts and notes it."""
+        self.runtime.call_in_loop(lambda: None)
+
     def tally(self, path: str) -> Tally:
+        self.settle()
         return self.api.calls[b"POST", path.encode()].tally
 
 
@@ -122,6 +127,7 @@ def test_an_access_log_hears_of_each_request_once(server: tuple[Demo, int]) -> N
         client.request("POST", "/bulk")
         client.request("GET", "/page")
 
+    demo.settle()
     assert demo.noted.seen == [
         (b"/echo?a=b", 200, 3),
         (b"/refused", 503, 5),
