@@ -81,18 +81,18 @@ def test_a_connection_that_was_closed_is_lost(connection: Connection) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 250, 251, 252, 65_535, 65_536, 3_000_000])
 def test_a_text_of_any_length_comes_as_it_is(connection: Connection, length: int) -> None:
-    connection.run("INSERT INTO things VALUES (1, 'a', %s), (2, 'b', 'next')", ("x" * length,))
+    connection.run("INSERT INTO things VALUES (1, 'a', %s), (2, NULL, 'next')", ("x" * length,))
 
-    found = list(connection.stream_texts("SELECT text FROM things ORDER BY id"))
+    found = list(connection.stream_rows("SELECT id, text, name FROM things ORDER BY id"))
 
-    assert found == [b"x" * length, b"next"]
+    assert found == [["1", "x" * length, "a"], ["2", "next", None]]
 
 
 def test_after_a_stream_the_connection_takes_further_statements(connection: Connection) -> None:
     connection.run("INSERT INTO things VALUES (1, 'a', 'text')")
 
     for _ in range(3):
-        assert list(connection.stream_texts("SELECT text FROM things")) == [b"text"]
+        assert list(connection.stream_rows("SELECT text FROM things")) == [["text"]]
 
     assert names(connection) == ["a"]
 

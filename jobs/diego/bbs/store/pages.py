@@ -1,10 +1,8 @@
 """The rows of the original's tables a page at a time, on a connection of their own, for who compares them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
-
-import orjson
 
 from diego.bbs.store import StoreUnavailable, UnreadableDesired, rows
 from diego.bbs.store.encryption import Encryption
@@ -56,9 +54,9 @@ class TablePages:
 
     def _stored(self, connection: Connection, table: str, rest: str, arguments: Key) -> list[Stored]:
         found = connection.rows(f"{TABLES[table].select} {rest}", arguments or None)
-        return [self._record(TABLES[table], orjson.loads(text)) for (text,) in found]
+        return [self._record(TABLES[table], columns) for columns in found]
 
-    def _record(self, table: Table, columns: list[Any]) -> Stored:
+    def _record(self, table: Table, columns: Sequence[Any]) -> Stored:
         if table is DOMAINS:
             return Stored((columns[0],), Domain(columns[0], columns[1] or 0))
         if table is DESIRED:

@@ -17,8 +17,6 @@ from functools import partial
 from threading import Event
 from typing import Any, TypeVar
 
-import orjson
-
 from diego.bbs.core.history import Row
 from diego.bbs.store import (
     CommitFailed,
@@ -554,9 +552,15 @@ def _exchanges(statements: Sequence[bytes]) -> Iterator[list[bytes]]:
     yield some
 
 
-def _read(connection: Connection, table: Table) -> Iterator[Any]:
-    """A table's rows. Each comes as one JSON list, which is read three times as fast as its columns would be."""
-    yield from map(orjson.loads, connection.stream_texts(table.select))
+def _read(connection: Connection, table: Table) -> Iterator[list[Any]]:
+    """A table's rows."""
+    numbers = table.number_places
+    for found in connection.stream_rows(table.select):
+        columns: list[Any] = found
+        for at in numbers:
+            if columns[at] is not None:
+                columns[at] = int(columns[at])
+        yield columns
 
 
 def _see_everything(connection: Connection) -> None:

@@ -75,6 +75,7 @@ class Table:
     name: str
     columns: tuple[str, ...]
     key: tuple[str, ...]
+    numbers: frozenset[str]
 
     @cached_property
     def put(self) -> tuple[str, str]:
@@ -86,8 +87,13 @@ class Table:
 
     @property
     def select(self) -> str:
-        """Every row as one JSON list of its columns."""
-        return f"SELECT JSON_ARRAY({', '.join(self.columns)}) FROM {self.name}"  # noqa: S608 - names of columns
+        """Every row."""
+        return f"SELECT {', '.join(self.columns)} FROM {self.name}"  # noqa: S608 - names of columns
+
+    @cached_property
+    def number_places(self) -> tuple[int, ...]:
+        """Which columns hold numbers."""
+        return tuple(at for at, name in enumerate(self.columns) if name in self.numbers)
 
     def delete(self, keys: Sequence[tuple[Any, ...]]) -> str:
         some = ",".join(map(values, keys))
@@ -99,10 +105,12 @@ class Table:
         return f"({', '.join(self.key)}) IN ({', '.join([marks] * count)})"
 
 
-DOMAINS = Table("domains", ("domain", "expire_time"), ("domain",))
-DESIRED = Table("desired_lrps", rows.DESIRED_COLUMNS, ("process_guid",))
-ACTUAL = Table("actual_lrps", rows.ACTUAL_COLUMNS, ("process_guid", "instance_index", "presence"))
-TASKS = Table("tasks", rows.TASK_COLUMNS, ("guid",))
+DOMAINS = Table("domains", ("domain", "expire_time"), ("domain",), frozenset({"expire_time"}))
+DESIRED = Table("desired_lrps", rows.DESIRED_COLUMNS, ("process_guid",), rows.DESIRED_NUMBERS)
+ACTUAL = Table(
+    "actual_lrps", rows.ACTUAL_COLUMNS, ("process_guid", "instance_index", "presence"), rows.ACTUAL_NUMBERS
+)
+TASKS = Table("tasks", rows.TASK_COLUMNS, ("guid",), rows.TASK_NUMBERS)
 TABLES = (DOMAINS, DESIRED, ACTUAL, TASKS)
 
 TASK_WITHOUT_DEFINITION = (
