@@ -40,7 +40,7 @@ def paused(mariadb: MariaDb) -> Iterator[None]:
         mariadb.resume()
 
 
-def a_watch(database: Database, ended: list[str], *, timeout: float = 1.0) -> DatabaseHealth:
+def a_watch(database: Database, ended: list[str], *, timeout: float = 5.0) -> DatabaseHealth:
     return DatabaseHealth(
         Settings(source=parse_data_source(database.dsn), ca_file=database.ca_file),
         TABLE,
@@ -79,7 +79,7 @@ class TestTheWatch:
         self, database: Database, mariadb: MariaDb
     ) -> None:
         ended: list[str] = []
-        watch = a_watch(database, ended, timeout=2)
+        watch = a_watch(database, ended)
         watch.create_table()
 
         for _ in range(2):

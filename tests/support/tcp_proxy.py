@@ -28,12 +28,15 @@ class TcpProxy:
         self.broken = 0
         self._marker: bytes | None = None
         self._how = Break.BEFORE
+        self._times = 0
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def break_next(self, marker: bytes, how: Break) -> None:
+    def break_next(self, marker: bytes, how: Break, *, times: int = 1) -> None:
+        """Break the next connection that sends the marker; `times`: and so many in all, one after the other."""
         self._how = how
+        self._times = times
         self._marker = marker
 
     def drop_all(self) -> None:
@@ -80,7 +83,9 @@ class TcpProxy:
             while data := client.recv(65536):
                 marker = self._marker
                 if marker is not None and marker in data:
-                    self._marker = None
+                    self._times -= 1
+                    if not self._times:
+                        self._marker = None
                     self.broken += 1
                     if self._how is Break.BEFORE:
                         break

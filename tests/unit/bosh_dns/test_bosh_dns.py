@@ -154,7 +154,7 @@ def test_the_health_listener_wants_a_certificate_and_tells_the_state(
     runtime, config = other_host
     port = runtime.server.listeners[0].port
     tls = client_context(config.client_cert_file, config.client_key_file, config.ca_file)
-    client = HttpClient(f"https://127.0.0.3:{port}", tls=tls, timeout=3, server_name="health.bosh-dns")
+    client = HttpClient(f"https://127.0.0.3:{port}", tls=tls, timeout=60, server_name="health.bosh-dns")
 
     until(lambda: json.loads(client.request("GET", "/health").body) == {"state": "running"})
     client.close()

@@ -160,7 +160,7 @@ def test_with_https_the_plain_listener_only_redirects(directory: Path, tmp_path:
         assert answer.headers["location"] == f"https://localhost:{https}/v1/static/bundle/small.tgz?x=%20y"
 
         tls = client_context(None, None, certificates / "service_cf_internal_ca.crt")
-        secure = HttpClient(f"https://localhost:{https}", tls=tls, timeout=5)
+        secure = HttpClient(f"https://localhost:{https}", tls=tls, timeout=60)
         assert secure.request("GET", "/v1/static/bundle/small.tgz").body == CONTENT
 
 
