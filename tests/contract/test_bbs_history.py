@@ -30,7 +30,7 @@ from support.mariadb import Database, MariaDb
 from support.records import a_definition, a_desired_message
 from support.worker import until
 
-pytestmark = [pytest.mark.database, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.database, pytest.mark.timeout(400)]
 
 DOMAIN = "domain"
 
@@ -47,13 +47,16 @@ class Deployment:
     stack: contextlib.ExitStack
 
     def start(self, name: str = "bbs-0", **config: Any) -> BbsProcess:
+        # A BBS that is kept from its lock ends streams and refuses writers: that is another story. Here one that ends
+        # gives its lock up.
+        config = {"lock_ttl": "45s", **config}
         process = BbsProcess(
             self.directory / name,
             self.database,
             self.pki,
             self.locket.address,
             self.standing.url("auctioneer"),
-            **{"lock_ttl": "6s", **config},
+            **config,
         )
         self.stack.callback(process.stop)
         process.start()
@@ -331,10 +334,10 @@ def test_a_person_is_told_what_happened_and_what_was(deployment: Deployment) -> 
     live(client)
     ran = client.history("web")["entries"][3]["at"]
 
-    story, fault = diego(deployment, bbs, "history", "web", "--since", "10m").communicate(timeout=60)
-    was, _ = diego(deployment, bbs, "actual-lrps", "web", "--at", rfc3339(ran)).communicate(timeout=60)
-    _, refused = diego(deployment, bbs, "history", "web", "--since", "soon").communicate(timeout=60)
-    unknown, _ = diego(deployment, bbs, "history", "nobody").communicate(timeout=60)
+    story, fault = diego(deployment, bbs, "history", "web", "--since", "10m").communicate(timeout=120)
+    was, _ = diego(deployment, bbs, "actual-lrps", "web", "--at", rfc3339(ran)).communicate(timeout=120)
+    _, refused = diego(deployment, bbs, "history", "web", "--since", "soon").communicate(timeout=120)
+    unknown, _ = diego(deployment, bbs, "history", "nobody").communicate(timeout=120)
 
     assert fault == ""
     assert len(story.splitlines()) == 1 + len(STORY)
@@ -358,8 +361,7 @@ def rfc3339(nanoseconds: int) -> str:
 def test_events_of_the_past_are_followed_by_those_that_come_none_missing_and_none_twice(
     deployment: Deployment,
 ) -> None:
-    # A BBS that is kept from its lock would end the streams, or refuse the writer: that is another story.
-    bbs = deployment.start(lock_ttl="60s")
+    bbs = deployment.start()
     client = deployment.client(bbs)
     ending = threading.Event()
 
@@ -374,7 +376,7 @@ def test_events_of_the_past_are_followed_by_those_that_come_none_missing_and_non
     writer.start()
     until(lambda: deployment.client(bbs).history("web-3")["entries"], seconds=60)
     shown = deployment.stack.enter_context(watched(deployment, bbs, "events", "--since", "1h", "--json"))
-    until(lambda: any('"at"' not in line for line in shown[-5:]), seconds=60)
+    until(lambda: any('"at"' not in line for line in shown[-5:]), seconds=120)
     ending.set()
     writer.join()
     asking = deployment.client(bbs)
@@ -394,7 +396,7 @@ def test_events_of_the_past_are_followed_by_those_that_come_none_missing_and_non
         return Counter(same(from_go(EVENT_MESSAGES[line["type"]], line["data"])) for line in lines)
 
     with contextlib.suppress(AssertionError):
-        until(lambda: len(shown) >= expected().total(), seconds=60)
+        until(lambda: len(shown) >= expected().total(), seconds=120)
     assert found() == expected()
     lines = [json.loads(line) for line in shown]
     assert any("at" in line for line in lines)
@@ -410,8 +412,9 @@ def test_what_is_too_much_is_deleted_oldest_first(deployment: Deployment) -> Non
     def count() -> int:
         return int(str(deployment.database.rows("SELECT COUNT(*) FROM diego_history")[0][0]))
 
-    assert count() > 20
-    until(lambda: count() <= 20, seconds=40)
+    # each row has the number after that of the row before it; how many are left depends on when they are counted
+    assert deployment.database.rows("SELECT MAX(id) FROM diego_history") == [(1 + 10 * len(STORY),)]
+    until(lambda: count() <= 20, seconds=120)
 
     assert shown(client.history("web-0")) == []
     assert shown(client.history("web-9")) == STORY
@@ -436,7 +439,7 @@ def test_a_row_that_somebody_changed_is_told_and_not_mended(deployment: Deployme
         lines = [line["data"] for line in bbs.lines("bbs.memory-and-database-differ")]
         return {line["table"]: (line["key"], line["fields"]) for line in lines}
 
-    until(lambda: len(told()) == 4, seconds=60)
+    until(lambda: len(told()) == 4, seconds=120)
     assert told() == {
         "actual_lrps": (["web", "0", "0"], ["cell_id"]),
         "desired_lrps": (["other"], ["instances"]),
@@ -480,7 +483,7 @@ def test_under_load_no_difference_is_told(deployment: Deployment) -> None:
             lines = asking.getresponse().read().decode().splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith("bbs_comparison_rows"))
 
-    until(lambda: compared() > 1000, seconds=100)
+    until(lambda: compared() > 1000, seconds=240)
     ending.set()
     for worker in workers:
         worker.join()

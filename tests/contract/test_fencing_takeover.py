@@ -11,9 +11,9 @@ import pytest
 from support.fencing import TAKEOVER_POINTS, Site, site, sleep_in_a_takeover
 from support.mariadb import Database
 
-pytestmark = [pytest.mark.database, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.database, pytest.mark.timeout(300)]
 
-TTL = 8.0
+TTL = 10.0
 
 
 @pytest.fixture

@@ -30,8 +30,11 @@ DESIRE = "/v1/desired_lrp/desire.r2"
 RETRYABLE = {"503", "no answer"}
 """What a caller takes for "try again": the contract's 503, or a connection that ends without an answer."""
 
-START_SECONDS = 60.0
-RENEWAL = 10.0
+START_SECONDS = 90.0
+PATIENCE = 60.0
+"""Seconds for what must come, however busy the machine is."""
+
+RENEWAL = 40.0
 """Seconds within which one that lost its lock has noticed: it asks each second, and test machines are busy."""
 
 
@@ -57,7 +60,7 @@ TAKEOVER_POINTS = {
         begins(b"COMMIT", b"diego_fence SET epoch"), answer=True
     ),
     "before loading": Point(begins(b"START TRANSACTION WITH CONSISTENT SNAPSHOT")),
-    "while loading": Point(begins(b"SELECT JSON_ARRAY(", b"FROM actual_lrps"), answer=True),
+    "while loading": Point(begins(b"SELECT process_guid, instance_index", b"FROM actual_lrps"), answer=True),
     "before the last look at the fence": Point(begins(b"SELECT epoch, seq", b"wsrep_sync_wait")),
 }
 
@@ -89,16 +92,19 @@ class Site:
             self.acknowledged.append(guid)
         return not told
 
-    def write(self, bbs: BbsProcess, guid: str, seconds: float = 30.0) -> None:
+    def write(self, bbs: BbsProcess, guid: str, seconds: float = PATIENCE) -> None:
         """Have one BBS take a write, asking again, under another name, while it answers that one may."""
         tries = itertools.count()
         until(lambda: self.desire(bbs, f"{guid}-{next(tries)}"), seconds=seconds, pause=0.1)
 
-    def desire_patiently(self, guid: str, seconds: float = 30.0) -> None:
-        """As a client does that knows all addresses: until one of them takes it."""
+    def desire_patiently(self, guid: str, seconds: float = PATIENCE) -> None:
+        """As a client does that knows all addresses: until one of them takes it, each time under another name."""
+        tries = itertools.count()
 
         def taken() -> bool:
-            return any(self.desire(bbs, guid) for bbs in self.bbses if bbs.running and bbs.active)
+            return any(
+                self.desire(bbs, f"{guid}-{next(tries)}") for bbs in self.bbses if bbs.running and bbs.active
+            )
 
         until(taken, seconds=seconds, pause=0.2)
 
@@ -130,7 +136,7 @@ class Site:
 
     def verdict(self) -> list[str]:
         """Everything that is wrong, once one of them answers."""
-        active = until(self.answering, seconds=40)
+        active = until(self.answering, seconds=90)
         wrong = [f"{len(active)} active"] if len(active) > 1 else []
         lost = set(self.acknowledged) - self.stored()
         unseen = set(self.acknowledged) - self.known(active[0])
@@ -214,13 +220,13 @@ def sleep_in_a_write(site: Site, point: Point, *, late: bool, ttl: float, asleep
     hold = site.proxies[0].hold(point.which, answer=point.answer)
     worker = first.workers
     caller = Caller(site, first, "in-between")
-    hold.wait()
+    hold.wait(PATIENCE)
     began = time.monotonic()
     stop(first)
     if not late:
         hold.release()
 
-    second.wait_until_active(ttl + 25)
+    second.wait_until_active(ttl + PATIENCE)
     site.write(second, "while-it-slept")
     time.sleep(max(0.0, began + asleep - time.monotonic()))
     go_on(first)
@@ -240,13 +246,13 @@ def sleep_in_a_takeover(site: Site, point: Point, *, ttl: float, asleep: float =
     site.write(first, "before")
     hold = site.proxies[1].hold(point.which, answer=point.answer)
     first.kill()
-    hold.wait(ttl + 25)
+    hold.wait(ttl + PATIENCE)
     began = time.monotonic()
     stop(second)
     worker = second.workers
 
     first.start(wait=False)
-    first.wait_until_active(ttl + 35)
+    first.wait_until_active(ttl + PATIENCE)
     site.write(first, "while-it-slept")
     time.sleep(max(0.0, began + asleep - time.monotonic()))
     go_on(second)
@@ -257,7 +263,7 @@ def sleep_in_a_takeover(site: Site, point: Point, *, ttl: float, asleep: float =
     assert site.verdict() == []
     assert site.answering() == [first]
     first.kill()
-    second.wait_until_active(ttl + 35)
+    second.wait_until_active(ttl + PATIENCE)
     assert site.verdict() == []
 
 

@@ -45,7 +45,7 @@ else
     exit 1
 fi
 """
-SYNCED_SECONDS = 60.0
+SYNCED_SECONDS = 120.0
 
 
 class GaleraNode(MariaDb):
@@ -136,7 +136,7 @@ class Galera:
         """An empty schema, as each node shows it."""
         made = self.nodes[0].create_database()
         seen = [replace(made, port=node.port, ca_file=node.ca_file) for node in self.nodes]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + SYNCED_SECONDS
         for one in seen[1:]:
             while True:
                 try:
