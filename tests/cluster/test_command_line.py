@@ -14,7 +14,7 @@ import pytest
 from support.lab import CHECKOUT, Lab
 from support.observe import Answering, Result, eventually, running
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
 
 LRP = {
     "domain": "tests",
@@ -52,7 +52,7 @@ def guid(lab: Answering) -> Iterator[str]:
     yield name
     with suppress(subprocess.TimeoutExpired):
         cfdot(lab, "delete-desired-lrp", name)
-    eventually(lambda: not cfdot(lab, "actual-lrps", "-p", name).stdout, within=60, what=f"{name} is gone")
+    eventually(lambda: not cfdot(lab, "actual-lrps", "-p", name).stdout, within=120, what=f"{name} is gone")
 
 
 def desire(lab: Answering, guid: str, **changes: object) -> None:
@@ -63,7 +63,7 @@ def desire(lab: Answering, guid: str, **changes: object) -> None:
 
 
 def test_the_status_shows_the_deployment_on_one_screen(lab: Answering) -> None:
-    eventually(lambda: running(lab, "web", 3), within=90, what="three instances of web run")
+    eventually(lambda: running(lab, "web", 3), within=120, what="three instances of web run")
 
     ran = lab.diego("status")
 
@@ -81,7 +81,7 @@ def test_the_status_shows_the_deployment_on_one_screen(lab: Answering) -> None:
 
 def test_a_running_instance_is_explained_with_its_cell_and_its_auction(lab: Answering, guid: str) -> None:
     desire(lab, guid)
-    eventually(lambda: running(lab, guid, 1), within=60, what=f"{guid} runs")
+    eventually(lambda: running(lab, guid, 1), within=120, what=f"{guid} runs")
 
     (found,) = documents(lab.diego("explain", guid, "0", "--json"))
     told = lab.diego("explain", guid, "0")
@@ -102,7 +102,7 @@ def test_an_instance_that_fits_nowhere_is_explained_and_counted(lab: Answering, 
         first = (lab.diego("explain", guid).stdout.splitlines() or [""])[0]
         return first if "insufficient resources: memory" in first else ""
 
-    answer = eventually(refused, within=60, what=f"{guid} is refused")
+    answer = eventually(refused, within=120, what=f"{guid} is refused")
     (told,) = documents(lab.diego("status", "--json"))
 
     assert answer.startswith(f"{guid}/0 has no cell, for ")
@@ -119,7 +119,7 @@ def test_an_instance_that_wants_another_stack_is_told_which_cells_it_is_not_for(
         told = lab.diego("explain", guid).stdout
         return told if "not for it, rootfs: " in told else ""
 
-    told = eventually(refused, within=60, what=f"{guid} is refused")
+    told = eventually(refused, within=120, what=f"{guid} is refused")
 
     assert "found no compatible cell for required rootfs" in told.splitlines()[0]
 

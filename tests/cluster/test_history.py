@@ -43,16 +43,16 @@ def told(lab: Answering, guid: str) -> list[dict[str, Any]]:
 def test_the_life_of_an_app_is_told_from_its_wish_to_its_end(lab: Answering, guid: str) -> None:
     asked = lab.diego("run", "-", stdin=APP.format(guid=guid))
     assert asked.returncode == 0, asked.stdout + asked.stderr
-    [one] = eventually(lambda: running(lab, guid, 1), within=60, what="the app runs")
+    [one] = eventually(lambda: running(lab, guid, 1), within=120, what="the app runs")
     ran = time.time_ns()
     assert lab.diego("retire-actual-lrp", guid, "0").returncode == 0
     eventually(
         lambda: [each for each in running(lab, guid, 1) if each["instance_guid"] != one["instance_guid"]],
-        within=60,
+        within=120,
         what="another instance runs in its place",
     )
     assert lab.diego("delete-desired-lrp", guid).returncode == 0
-    eventually(lambda: not instances(lab, guid), within=60, what="the instance is gone")
+    eventually(lambda: not instances(lab, guid), within=120, what="the instance is gone")
 
     entries = told(lab, guid)
     assert [entry["event"] for entry in entries[:2]] == ["desired_lrp_created", "actual_lrp_created"]

@@ -7,7 +7,7 @@ import pytest
 
 from support.observe import Answering, ask, eventually, instances, running
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
 
 WEB = """\
 desired_lrps:
@@ -55,18 +55,18 @@ def guid(lab: Answering, request: pytest.FixtureRequest) -> Iterator[str]:
     name = request.node.name.split("[")[0].removeprefix("test_").replace("_", "-")[:40]
     yield name
     lab.diego("delete-desired-lrp", name)
-    eventually(lambda: not instances(lab, name), within=40, what=f"the instances of {name} are gone")
+    eventually(lambda: not instances(lab, name), within=120, what=f"the instances of {name} are gone")
 
 
 def test_the_sample_apps_three_instances_answer_from_inside_their_containers(lab: Answering) -> None:
-    found = eventually(lambda: running(lab, "web", 3), within=60, what="three instances of web run")
+    found = eventually(lambda: running(lab, "web", 3), within=120, what="three instances of web run")
     nonce = lab.nonce()
 
     def all_three() -> dict[int, dict[str, str]]:
         pages = {int(page["CF_INSTANCE_INDEX"]): page for page in (ask(lab).page for _ in range(12))}
         return pages if len(pages) == 3 else {}
 
-    pages = eventually(all_three, within=20, what="each of the three instances answers")
+    pages = eventually(all_three, within=120, what="each of the three instances answers")
 
     containers = lab.containers()
     for one in found:
@@ -84,26 +84,26 @@ def test_an_app_answers_once_it_runs_and_its_route_is_gone_once_it_is_removed(
 
     desire(lab, guid, 2)
 
-    eventually(lambda: ask(lab, "/", host=host).status == 200, within=20, what="the app answers")
+    eventually(lambda: ask(lab, "/", host=host).status == 200, within=120, what="the app answers")
     environment = json.loads(ask(lab, "/", host=host).body)
     assert environment["INSTANCE_GUID"] == environment["CF_INSTANCE_GUID"]
     assert environment["CF_INSTANCE_PORTS"].startswith('[{"external":')
 
     assert lab.diego("delete-desired-lrp", guid).returncode == 0
 
-    eventually(lambda: ask(lab, "/", host=host).status == 404, within=20, what="the route is gone")
-    eventually(lambda: not instances(lab, guid), within=40, what="the records are gone")
+    eventually(lambda: ask(lab, "/", host=host).status == 404, within=120, what="the route is gone")
+    eventually(lambda: not instances(lab, guid), within=120, what="the records are gone")
 
 
 def test_scaling_up_and_down_changes_the_number_of_instances(lab: Answering, guid: str) -> None:
     desire(lab, guid, 1)
-    eventually(lambda: running(lab, guid, 1), within=30, what="one runs")
+    eventually(lambda: running(lab, guid, 1), within=120, what="one runs")
 
     assert lab.diego("update-desired-lrp", guid, json.dumps({"instances": 3})).returncode == 0
-    eventually(lambda: running(lab, guid, 3), within=30, what="three run")
+    eventually(lambda: running(lab, guid, 3), within=120, what="three run")
 
     assert lab.diego("update-desired-lrp", guid, json.dumps({"instances": 1})).returncode == 0
-    left = eventually(lambda: running(lab, guid, 1), within=40, what="one runs")
+    left = eventually(lambda: running(lab, guid, 1), within=120, what="one runs")
     assert left[0]["index"] == 0
 
 
@@ -126,14 +126,14 @@ def test_a_task_runs_once_and_hands_back_its_result_file(lab: Answering) -> None
         found: dict[str, object] = json.loads(shown.stdout) if shown.returncode == 0 else {}
         return found if found.get("state") == "Completed" else {}
 
-    done = eventually(completed, within=30, what="the task completes")
+    done = eventually(completed, within=120, what="the task completes")
     assert not done.get("failed"), done
     assert done["result"] == "42"
     assert lab.diego("delete-task", "result-task").returncode == 0
 
 
 def test_an_apps_output_is_read_by_the_command_line(lab: Answering) -> None:
-    found = eventually(lambda: running(lab, "web", 3), within=60, what="three instances of web run")
+    found = eventually(lambda: running(lab, "web", 3), within=120, what="three instances of web run")
 
     shown = lab.diego("logs", "web", "--index", "0")
 
