@@ -3,6 +3,7 @@
 What cfdot prints is compared to the letter, keys in the order of the original's structs.
 """
 
+import itertools
 import json
 import re
 import threading
@@ -22,6 +23,7 @@ from support import control_plane
 from support.cells import a_state
 from support.control_plane import ControlPlane, Ran
 from support.mariadb import MariaDb
+from support.records import a_desired_message
 from support.worker import until
 
 pytestmark = [pytest.mark.database, pytest.mark.timeout(240)]
@@ -237,19 +239,20 @@ def test_lrp_events_are_followed(
     listening = threading.Thread(target=cfdot, args=(plane, "lrp-events", *flags))
 
     listening.start()
-    until(lambda: created_again(plane) and len(seen) >= 2, seconds=30, pause=0.2)
-    listening.join(30)
+    numbers = itertools.count()
+    until(lambda: another(plane, next(numbers)) and len(seen) >= 2, seconds=60, pause=0.2)
+    listening.join(60)
 
     assert {"desired_lrp_created", name} & {str(event["type"]) for event in seen}
     assert list(seen[0]) == ["type", "data"]
 
 
-def created_again(plane: ControlPlane) -> bool:
-    """Make something happen: a listener hears only what happens after it came."""
-    plane.bbs_client.upsert_domain("apps", 0)
-    for lrp in plane.bbs_client.desired_lrps():
-        plane.bbs_client.remove_desired_lrp(lrp.process_guid)
-    created(plane)
+def another(plane: ControlPlane, number: int) -> bool:
+    """Make something happen: a listener hears only what happens after it came.
+
+    Not by a command: it would have the environment and the outputs of this process, as the one that listens.
+    """
+    plane.bbs_client.desire_lrp(a_desired_message(f"web-{number}", domain="apps", instances=1))
     return True
 
 
