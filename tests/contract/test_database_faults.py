@@ -93,14 +93,20 @@ def test_no_caller_sees_a_transaction_that_fails_six_times_in_a_row(
 
 
 @pytest.mark.parametrize("refusal", [DEADLOCK, LOCK_WAIT], ids=["deadlock", "lock wait"])
+@pytest.mark.parametrize("times", [1, 3], ids=["once", "and the questions, too"])
 def test_who_comes_while_the_fate_of_a_contested_commit_is_asked_for_waits(
-    working: tuple[Site, BbsProcess, SqlProxy], refusal: Refusal
+    working: tuple[Site, BbsProcess, SqlProxy], refusal: Refusal, times: int
 ) -> None:
-    """Experiment 17 had a caller refused: he came between the deadlock and the word of what had become of it."""
+    """Experiment 17 had a caller refused: he came between the deadlock and the word of what had become of it.
+
+    The question writes as well, so that it can meet a deadlock itself.
+    """
     made, bbs, proxy = working
-    left = iter([refusal])
-    proxy.fault = lambda statement: next(left, None) if OUR_COMMIT(statement) else None
-    asked = proxy.hold(begins(b"SELECT epoch, seq"))
+    left = iter([refusal] * times)
+    earlier = iter([False] * (times - 1))
+    question, answered = begins(b"SELECT epoch, seq"), begins(COMMIT, b"SELECT epoch, seq")
+    proxy.fault = lambda said: next(left, None) if OUR_COMMIT(said) or answered(said) else None
+    asked = proxy.hold(lambda said: question(said) and next(earlier, True))
     contested = Caller(made, bbs, "contested")
     asked.wait()
 

@@ -364,11 +364,13 @@ class SqlStore:
                 try:
                     took_place = self._ask_fate(min(self._pool.deadline(), end))
                 except DatabaseError as error:
-                    self._settling = True
+                    there = isinstance(error, Deadlock)
+                    self._settling = self._settling or not there
                     self._pool.purge()
-                    if time.monotonic() + SETTLE_PAUSE >= end:
+                    pause = FIRST_PAUSE if there else SETTLE_PAUSE
+                    if time.monotonic() + pause >= end:
                         raise CommitUnknown(f"{_told(cause)}; then {_told(error)}") from error
-                    time.sleep(SETTLE_PAUSE)
+                    time.sleep(pause)
                 else:
                     log.info("store.commit-fate-known", took_place=took_place)
                     return took_place
