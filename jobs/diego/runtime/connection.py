@@ -147,6 +147,7 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         self._paused = False
         self._discarding = False
+        self._discarded = 0
         self._parsing_ended = False
         self._keep = True
         self._full = False
@@ -270,7 +271,10 @@ class Connection(asyncio.Protocol):
     # ---- reading
 
     def data_received(self, data: bytes) -> None:
-        if self._hub is not None or self._discarding or self._parsing_ended:
+        if self._discarding:
+            self._discard(data)
+            return
+        if self._hub is not None or self._parsing_ended:
             return
         exchange = self._exchange
         if exchange is not None and exchange.incoming.ended:
@@ -579,6 +583,12 @@ class Connection(asyncio.Protocol):
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._expire_in(self._limits.linger)
+
+    def _discard(self, data: bytes) -> None:
+        """Who has been refused and sends that much does not listen."""
+        self._discarded += len(data)
+        if self._discarded > self._limits.linger_bytes:
+            self.abort()
 
     # ---- long answers
 

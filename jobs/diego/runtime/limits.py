@@ -23,6 +23,9 @@ class Limits:
     linger: float = 2.0
     """For a refused client to stop sending, so that it can read why."""
 
+    linger_bytes: int = 16 << 20
+    """And how much of what it sends meanwhile is thrown away."""
+
     header_bytes: int = 64 << 10
     body_bytes: int = 64 << 20
     connections: int = 8192

@@ -1,5 +1,6 @@
 """One connection: how requests are read and answered, whatever form they come in."""
 
+import contextlib
 import select
 import threading
 import time
@@ -23,6 +24,7 @@ QUICK = Limits(
     idle=3.0,
     stall=0.4,
     linger=5.0,
+    linger_bytes=4 << 20,
     body_bytes=1 << 20,
 )
 SOON = 8.0
@@ -422,6 +424,18 @@ def test_a_refused_client_that_goes_on_sending_can_still_read_why(quick: tuple[D
             client.send(b"80000\r\n" + bytes(0x80000) + b"\r\n")
 
         assert client.answer().status == 413
+
+
+def test_a_refused_client_that_never_stops_sending_is_cut_off(quick: tuple[Demo, int]) -> None:
+    sent = 0
+    with RawClient(quick[1]) as client:
+        client.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while sent < 1 << 30:
+                client.send(b"80000\r\n" + bytes(0x80000) + b"\r\n")
+                sent += 0x80000
+
+    assert QUICK.body_bytes < sent < 100 * QUICK.linger_bytes
 
 
 def test_a_silent_client_is_left_after_a_while(quick: tuple[Demo, int]) -> None:
