@@ -542,6 +542,10 @@ def send_bad_requests(run: Run) -> None:
         time.sleep(15)
     usual = _p99(good)
 
+    first = sender.malformed(
+        malformed.WARM_UP
+    )  # who never had as many connections at once takes room for them
+    run.found("the first malformed", first, usual, [])
     resident = _resident(before.workers[0])
     run.fault(f"{malformed.EACH} bad requests to each API")
     with malformed.good_requests(control) as good:

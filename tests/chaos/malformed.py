@@ -33,6 +33,7 @@ from support.bbs import BbsProcess
 from support.records import a_desired_message
 
 EACH = 10_000
+WARM_UP = 1_000
 RAW = 200
 """Of these, connections that speak no TLS, or say little and wait."""
 
@@ -107,15 +108,17 @@ class Sender:
         self._pki = control.pki
         self._chance = chance
 
-    def malformed(self) -> Found:
-        """EACH bad requests to each API, and some connections that are none."""
+    def malformed(self, each: int = EACH) -> Found:
+        """So many bad requests to each API, and some connections that are none."""
         counts: Counter[str] = Counter()
         with _senders() as pool:
             runs: dict[str, Future[list[str]]] = {
-                name: pool.submit(_http, self._chance.getrandbits(32), name, self._ports[name], self._pki)
+                name: pool.submit(
+                    _http, self._chance.getrandbits(32), name, self._ports[name], self._pki, each
+                )
                 for name in ("bbs", "auctioneer")
             }
-            runs["locket"] = pool.submit(_grpc, self._chance.getrandbits(32), self._locket, self._pki)
+            runs["locket"] = pool.submit(_grpc, self._chance.getrandbits(32), self._locket, self._pki, each)
             answered = left_open = 0
             for port in self._ports.values():
                 left_open += _no_tls(self._chance, port)
@@ -124,7 +127,7 @@ class Sender:
                 counts["without a certificate of ours, closed"] += 2 * STRANGERS
             for name, run in runs.items():
                 counts.update(f"{name} {said}" for said in run.result())
-        found = judged(counts)
+        found = judged(counts, each)
         if answered:
             found.wrong.append(f"{answered} callers without a certificate of ours were answered")
         if left_open:
@@ -170,13 +173,13 @@ def _senders() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(8, get_context("spawn"), initializer=os.nice, initargs=(SENDER_NICE,))
 
 
-def judged(counts: Counter[str]) -> Found:
+def judged(counts: Counter[str], each: int = EACH) -> Found:
     found = Found(dict(counts))
     for name in ("bbs", "auctioneer", "locket"):
         answers = {key.removeprefix(f"{name} "): n for key, n in counts.items() if key.startswith(f"{name} ")}
         total = sum(count for said, count in answers.items() if said not in NO_ANSWER)
-        if total < EACH:
-            found.wrong.append(f"only {total} of {EACH} bad requests to {name} were answered")
+        if total < each:
+            found.wrong.append(f"only {total} of {each} bad requests to {name} were answered")
     for key, count in counts.items():
         name, _, status = key.rpartition(" ")
         if status.isdigit() and int(status) >= 500 and int(status) not in CONTRACT_5XX:
@@ -190,12 +193,12 @@ def _tls(pki: Path) -> ssl.SSLContext:
     return tls
 
 
-def _http(seed: int, name: str, port: int, pki: Path) -> list[str]:
-    """The statuses of EACH bad requests on connections that are kept; 0 where the server closed instead."""
+def _http(seed: int, name: str, port: int, pki: Path, each: int) -> list[str]:
+    """The statuses of so many bad requests on connections that are kept; 0 where the server closed instead."""
     chance, tls = random.Random(seed), _tls(pki)
     statuses: list[str] = []
     connection: http.client.HTTPSConnection | None = None
-    while len(statuses) < EACH:
+    while len(statuses) < each:
         if connection is None:
             connection = http.client.HTTPSConnection("127.0.0.1", port, context=tls, timeout=30)
         path, body, headers = _bbs_request(chance) if name == "bbs" else _auctioneer_request(chance)
@@ -244,12 +247,12 @@ def _auctioneer_request(chance: random.Random) -> tuple[str, bytes, dict[str, st
     return path, chance.choice(bodies), {"Content-Type": "application/json"}
 
 
-def _grpc(seed: int, address: str, pki: Path) -> list[str]:
-    """The codes of EACH bad calls to a locket."""
+def _grpc(seed: int, address: str, pki: Path, each: int) -> list[str]:
+    """The codes of so many bad calls to a locket."""
     chance = random.Random(seed)
     codes = []
     with real_locket.channel(address, pki) as channel:
-        for _ in range(EACH):
+        for _ in range(each):
             method = chance.choice(LOCKET_METHODS)
             call = channel.unary_unary(
                 f"/models.Locket/{method}", request_serializer=None, response_deserializer=None
