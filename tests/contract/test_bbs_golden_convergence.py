@@ -119,7 +119,7 @@ def awaited(
             once = [
                 entry
                 for entry in by_sequence[sequence]
-                if entry not in repeated and not EXPIRED.search(entry) and not KICKED.search(entry)
+                if entry not in repeated and not EXPIRED.search(entry)
             ]
             found[sequence][where] = Counter([*once, *again])
     return found
