@@ -9,9 +9,12 @@ from hypothesis import HealthCheck, settings
 
 from support.lab import Lab, chosen_lab
 
-# Examples are judged by what they show, not by how long a busy machine takes for one of them.
-settings.register_profile("stalls", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("stalls")
+# Examples are judged by what they show, not by how long a busy machine takes for one of them. The same ones are tried
+# each time, so that a change is judged by itself; `--hypothesis-profile search` looks for new ones.
+STALLS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", STALLS, derandomize=True)
+settings.register_profile("search", STALLS, max_examples=1000)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")
