@@ -8,7 +8,6 @@ import io
 import json
 import re
 import tarfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from diego.garden.client import (
 )
 from support import garden as support
 from support.garden import EXTERNAL, OUTSIDE, Garden, a_tar, chunks, collect, line
+from support.worker import until
 
 pytestmark = pytest.mark.root
 
@@ -217,13 +217,22 @@ def test_properties_are_set_read_and_removed(garden: Garden, handle: str) -> Non
 def test_destroying_twice_at_once_says_so(garden: Garden) -> None:
     handle = garden.run(garden.create())
 
-    async def both() -> list[Any]:
-        destroys = (garden.client.destroy(handle) for _ in range(2))
-        return await asyncio.gather(*destroys, return_exceptions=True)
+    async def both() -> list[bytes]:
+        address = garden.config["listen_address"]
+        connections = [await asyncio.open_unix_connection(address) for _ in range(2)]
+        for _, writer in connections:  # one right after the other, before the first is carried out
+            writer.write(
+                f"DELETE /containers/{handle} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+            )
+        answers = await asyncio.gather(*(reader.read() for reader, _ in connections))
+        for _, writer in connections:
+            writer.close()
+        return sorted(answer.partition(b"\r\n\r\n")[2] for answer in answers)
 
-    errors = [error for error in garden.run(both()) if error is not None]
+    refused, done = garden.run(both())
 
-    assert [str(error) for error in errors] == ["container already being destroyed"]
+    assert done == b"{}\n"
+    assert json.loads(refused)["Message"] == "container already being destroyed"
 
 
 def test_destroy_leaves_nothing(garden: Garden) -> None:
@@ -452,12 +461,13 @@ def test_attaching_to_nothing_is_not_found(garden: Garden, handle: str) -> None:
 
 def test_output_waits_for_the_next_client(garden: Garden, handle: str) -> None:
     async def go() -> tuple[int, str, str]:
-        script = "echo before; sleep 0.3; echo between; exit 6"
+        script = "echo before; while ! ls /tmp/go >/dev/null 2>&1; do sleep 0.05; done; echo between; exit 6"
         process = await garden.client.run(handle, {"path": "sh", "args": ["-c", script], "id": "waits"})
         assert await line(process.stdout) == "before\n"
         await process.leave()
         assert await collect_streams(process) == ""
-        await asyncio.sleep(0.6)
+        await garden.sh(handle, "touch /tmp/go")
+        await asyncio.to_thread(garden.wait_until_ended, handle, "waits")
         return await collect(await garden.client.attach(handle, "waits"))
 
     assert garden.run(go()) == (6, "between\n", "")
@@ -472,12 +482,12 @@ async def collect_streams(process: Process) -> str:
 def test_a_process_runs_on_without_its_client(garden: Garden, handle: str) -> None:
     async def go() -> None:
         process = await garden.client.run(
-            handle, {"path": "sh", "args": ["-c", "sleep 0.3; touch /tmp/ran-on"]}
+            handle, {"path": "sh", "args": ["-c", "sleep 0.3; touch /tmp/ran-on"], "id": "alone"}
         )
         await process.close()
 
     garden.run(go())
-    time.sleep(0.6)
+    garden.wait_until_ended(handle, "alone")
 
     assert sh(garden, handle, "ls /tmp/ran-on")[0] == 0
 
@@ -486,7 +496,8 @@ def test_heads_and_frames_are_those_of_the_original(garden: Garden, handle: str)
     async def go() -> tuple[bytes, dict[str, Any], bytes, bytes, bytes]:
         address = garden.config["listen_address"]
         reader, writer = await asyncio.open_unix_connection(address)
-        body = json.dumps({"id": "p", "path": "sh", "args": ["-c", "sleep 0.2; echo hi"]}).encode()
+        script = "while ! ls /tmp/go >/dev/null 2>&1; do sleep 0.05; done; echo hi"
+        body = json.dumps({"id": "p", "path": "sh", "args": ["-c", script]}).encode()
         writer.write(
             f"POST /containers/{handle}/processes HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
             "Content-Type: application/json\r\n\r\n".encode()
@@ -497,7 +508,9 @@ def test_heads_and_frames_are_those_of_the_original(garden: Garden, handle: str)
         out_reader, out_writer = await asyncio.open_unix_connection(address)
         path = f"/containers/{handle}/processes/p/attaches/{first['stream_id']}/stdout"
         out_writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        output = await out_reader.read()
+        output = await out_reader.readuntil(b"\r\n\r\n")
+        await garden.sh(handle, "touch /tmp/go")
+        output += await out_reader.read()
         last = await reader.read()
         stray_reader, stray_writer = await asyncio.open_unix_connection(address)
         stray_writer.write(
@@ -553,9 +566,7 @@ def test_stop_ends_all_but_the_container(garden: Garden, handle: str) -> None:
 def test_grace_time_ends_a_container_that_nobody_asks_about(garden: Garden) -> None:
     handle = garden.run(garden.create(grace_time=300_000_000))
 
-    time.sleep(1.0)
-
-    assert handle not in garden.run(garden.client.containers())
+    until(lambda: handle not in garden.run(garden.client.containers()))
 
 
 # Limits
@@ -757,7 +768,7 @@ def server(garden: Garden) -> Iterator[dict[str, Any]]:
 
 def ask_from(garden: Garden, handle: str, address: str, port: int) -> str:
     script = (
-        f'use IO::Socket::INET; $s = IO::Socket::INET->new(PeerAddr => "{address}:{port}", Timeout => 2)'
+        f'use IO::Socket::INET; $s = IO::Socket::INET->new(PeerAddr => "{address}:{port}", Timeout => 20)'
         ' or print("refused\\n"), exit; print <$s>'
     )
     return sh(garden, handle, f"perl -e '{script}'")[1].strip()
@@ -781,7 +792,7 @@ def test_a_container_is_reached_directly_from_its_cell_only(
     garden.space.run(["ip", "route", "add", "10.255.7.0/24", "via", EXTERNAL], pid=garden.space.outside)
 
     assert garden.space.connect(server["address"], 8080) == "hello 10.255.7.1"
-    assert garden.space.connect(server["address"], 8080, outside=True) != f"hello {OUTSIDE}"
+    assert garden.space.connect(server["address"], 8080, outside=True, seconds=2) != f"hello {OUTSIDE}"
     assert ask_from(garden, handle, server["address"], 8080) == "refused"
 
 

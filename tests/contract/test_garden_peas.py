@@ -253,10 +253,7 @@ def test_peas_outlive_garden_and_are_removed_when_they_end_without_it(garden: Ga
 
     garden.run(before())
     garden.kill_garden()
-    deadline = time.monotonic() + DEADLINE
-    while not (garden.directory / f"data/depot/{handle}/processes/ends/exit").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    garden.wait_until_ended(handle, "ends")
     garden.start_garden()
 
     assert garden.run(after()) == [5, 3]
@@ -276,6 +273,7 @@ def test_a_container_that_died_while_garden_was_away_goes_with_its_peas(garden: 
     garden.kill_garden()
     for pid in garden.container_processes():
         support.kill_quietly(pid)
+        support.wait_gone(pid)
     garden.start_garden()
 
     assert garden.run(garden.client.containers()) == []

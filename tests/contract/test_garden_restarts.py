@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import time
@@ -81,7 +80,7 @@ def test_apps_outlive_garden(garden: Garden, master: bool, workers: bool) -> Non
         return await garden.client.info(handle), [ended, (await collect(server))[0]]
 
     handle, info = garden.run(before())
-    time.sleep(0.3)
+    garden.wait_until_ended(handle, "ended")
     pids = garden.container_processes()
     port = info["MappedPorts"][0]["HostPort"]
     garden.kill_garden(master=master, workers=workers)
@@ -146,7 +145,7 @@ def test_output_made_while_garden_is_away_is_there_afterwards(garden: Garden) ->
 
     garden.run(first())
     garden.kill_garden()
-    time.sleep(0.3)
+    garden.wait_until_ended("app", "late")
     garden.start_garden()
 
     assert garden.run(second()) == (3, "while away\n", "too\n")
@@ -231,7 +230,7 @@ def test_half_a_container_is_cleared_away(garden: Garden) -> None:
 
     garden.run(garden.client.destroy(garden.run(garden.create())))  # the image is there now
     garden.run(killed_in_the_middle())
-    time.sleep(1.0)
+    garden.wait_until_no_runtime_works()
     garden.start_garden()
     for handle in garden.run(garden.client.containers({"garden.state": "all"})):
         assert garden.run(garden.sh(handle, "echo whole"))[1] == "whole\n"
@@ -245,7 +244,7 @@ def test_a_container_whose_init_died_is_cleared_away(garden: Garden) -> None:
     pids = garden.container_processes()
     garden.kill_garden()
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        support.kill_quietly(pid)
         support.wait_gone(pid)
 
     garden.start_garden()
@@ -303,7 +302,7 @@ def test_an_orderly_end_of_garden_leaves_the_apps(garden: Garden) -> None:
 
     garden.run(first())
     assert garden.master is not None
-    assert garden.master.wait(10) == 128 + signal.SIGTERM
+    assert garden.master.wait(60) == 128 + signal.SIGTERM
     pids = garden.container_processes()
     garden.start_garden()
 

@@ -258,6 +258,22 @@ class Garden:
             os.kill(pid, signal.SIGKILL)
             wait_gone(pid)
 
+    def wait_until_ended(self, handle: str, process_id: str) -> None:
+        """Until the end of a process is known, whether garden is there or not."""
+        exit_file = self.directory / "data/depot" / handle / "processes" / process_id / "exit"
+        deadline = time.monotonic() + DEADLINE
+        while not exit_file.exists():
+            assert time.monotonic() < deadline, f"{process_id} does not end"
+            time.sleep(0.02)
+
+    def wait_until_no_runtime_works(self) -> None:
+        """Until what a killed garden had the runtime do is over."""
+        root = str(self.directory / "runc").encode()
+        deadline = time.monotonic() + DEADLINE
+        while any(self.config["runtime_plugin"].encode() in words and root in words for words in _commands()):
+            assert time.monotonic() < deadline, "the runtime still works"
+            time.sleep(0.02)
+
     def kill_keeper(self) -> None:
         assert self.keeper is not None
         end(self.keeper)
@@ -354,6 +370,15 @@ def children(pid: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):  # the second when it goes while it is read
         return []
+
+
+def _commands() -> Iterator[list[bytes]]:
+    """The words of every process of the machine."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield path.read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended
 
 
 def _remove_group(directory: Path) -> None:
