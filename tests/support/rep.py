@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import json
 import os
-import signal
 import ssl
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from diego.wire.actual_lrp_pb2 import ActualLRP
 from diego.wire.desired_lrp_pb2 import DesiredLRP
 from diego.wire.task_pb2 import Task
 from support import pki
-from support.garden import Garden, build_rootfs, end, kill_quietly, wait_gone
+from support.garden import Garden, build_rootfs, children, end, kill_quietly, wait_gone
 from support.worker import diego_job, free_port, until
 
 T = TypeVar("T")
@@ -71,7 +70,7 @@ class RepCell:
             "temporary_path": str(directory / "tmp"),
             "polling_interval": "2s",
             "container_reap_interval": "2s",
-            "reserved_expiration_time": "8s",
+            "reserved_expiration_time": "20s",
             "container_metrics_report_interval": "1s",
             "max_cache_size_in_bytes": 1 << 24,
             **config,
@@ -99,7 +98,7 @@ class RepCell:
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": tests},
             )
-        until(lambda: self._answers(f"http://127.0.0.1:{self.control}/"), seconds=30)
+        until(lambda: self._answers(f"http://127.0.0.1:{self.control}/"), seconds=60)
 
     def start_rep(self, *, wait: bool = True) -> None:
         path = self.directory / "rep.json"
@@ -112,7 +111,7 @@ class RepCell:
 
     def wait_until_it_serves(self) -> None:
         try:
-            until(lambda: self._answers(f"https://127.0.0.1:{self.api}/state"), seconds=30)
+            until(lambda: self._answers(f"https://127.0.0.1:{self.api}/state"), seconds=60)
         except AssertionError:
             raise AssertionError(self.log()) from None
 
@@ -120,7 +119,7 @@ class RepCell:
         """TERM, as supervisor does it."""
         assert self.master is not None
         self.master.terminate()
-        self.master.wait(10)
+        self.master.wait(60)
 
     def kill_rep(self, *, master: bool = True, workers: bool = True) -> None:
         """Kill -9. A worker whose master was killed ends by itself soon."""
@@ -130,19 +129,18 @@ class RepCell:
             end(self.master)
         for pid in pids:
             if workers:
-                os.kill(pid, signal.SIGKILL)
+                kill_quietly(pid)
             wait_gone(pid)
 
     def workers(self) -> list[int]:
         assert self.master is not None
-        path = Path(f"/proc/{self.master.pid}/task/{self.master.pid}/children")
-        return [int(word) for word in path.read_text().split()]
+        return children(self.master.pid)
 
     def log(self) -> str:
         return (self.directory / "rep.log").read_text()[-20000:]
 
     def call(
-        self, method: str, path: str, body: bytes = b"", *, port: int = 0, timeout: float = 10
+        self, method: str, path: str, body: bytes = b"", *, port: int = 0, timeout: float = 30
     ) -> Answer:
         """A call of the rep's API, or of its admin listener, with the auctioneer's certificate."""
         return self._call(f"https://127.0.0.1:{port or self.api}{path}", method, body, timeout)
@@ -152,7 +150,7 @@ class RepCell:
         import socket
 
         def work() -> bytes:
-            with socket.create_connection((host, port), 2) as connection:
+            with socket.create_connection((host, port), 20) as connection:
                 connection.sendall(text)
                 return connection.recv(1000)
 
@@ -160,7 +158,7 @@ class RepCell:
 
     def inside(self, work: Callable[[], T]) -> T:
         """Run something that opens sockets in the cell's network."""
-        return self._inside.submit(work).result(30)
+        return self._inside.submit(work).result(90)
 
     # The BBS's side
 
@@ -178,7 +176,7 @@ class RepCell:
 
     def seen(self) -> dict[str, Any]:
         """`calls`, `presences` and `rows` of the stand-ins."""
-        found: dict[str, Any] = self._call(f"http://127.0.0.1:{self.control}/", "GET", b"", 5).json()
+        found: dict[str, Any] = self._call(f"http://127.0.0.1:{self.control}/", "GET", b"", 30).json()
         return found
 
     def calls(self, path: str) -> list[dict[str, Any]]:
@@ -187,19 +185,20 @@ class RepCell:
     def close(self) -> None:
         for process in (self.master, self.peers):
             if process is not None and process.poll() is None:
-                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+                pids = children(process.pid)
                 end(process)
-                for child in children:
-                    kill_quietly(int(child))
+                for pid in pids:
+                    kill_quietly(pid)
+                    wait_gone(pid)
         self._inside.shutdown()
         self.garden.close()
 
     def _control(self, path: str, body: bytes) -> None:
-        self._call(f"http://127.0.0.1:{self.control}{path}", "POST", body, 5)
+        self._call(f"http://127.0.0.1:{self.control}{path}", "POST", body, 30)
 
     def _answers(self, url: str) -> bool:
         try:
-            return self._call(url, "GET", b"", 2).status == 200
+            return self._call(url, "GET", b"", 10).status == 200
         except OSError:
             for process in (self.master, self.peers):
                 assert process is None or process.poll() is None, self.log()
