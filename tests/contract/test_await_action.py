@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+pytestmark = pytest.mark.timeout(400)
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 SCRIPTS = {"good": "sleep 2; echo done", "failing": "sleep 1; echo out of order >&2; exit 3"}
@@ -60,7 +62,7 @@ def awaited(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         env={**os.environ, "ANSIBLE_PYTHON_INTERPRETER": sys.executable, "ANSIBLE_TIMEOUT": "3"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
     assert (place / "lost.json").exists(), done.stdout[-3000:] + done.stderr[-1000:]

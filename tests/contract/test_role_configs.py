@@ -13,6 +13,8 @@ import yaml
 
 from diego.runtime.config import parse
 
+pytestmark = pytest.mark.timeout(400)
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROLES = sorted(
     path.parent.parent.name
@@ -60,7 +62,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         env={**os.environ, "ANSIBLE_PYTHON_INTERPRETER": sys.executable},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

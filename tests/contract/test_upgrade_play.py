@@ -18,8 +18,10 @@ from typing import Any
 import pytest
 import yaml
 
+pytestmark = pytest.mark.timeout(600)
+
 CHECKOUT = Path(__file__).resolve().parents[2]
-PATIENCE = 90.0
+PATIENCE = 240.0
 
 CHANGE = """\
 exec >> {place}/events 2>&1
