@@ -163,7 +163,9 @@ class SqlProxy:
             every = list(self._every)
         for hold in every:
             hold.release()
-        _shut(self._listener)
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
         self.drop_all()
 
     def forget(self, connection: "_Connection") -> None:
@@ -207,14 +209,31 @@ class _Connection:
         self._held: Hold | None = None
         self._instead: Refusal | None = None
         self._epoch: int | None = None
+        self._running = 2
 
     def start(self) -> None:
-        for run in (self._from_client, self._from_server):
-            threading.Thread(target=run, daemon=True).start()
+        for direction in (self._from_client, self._from_server):
+            threading.Thread(target=self._run, args=(direction,), daemon=True).start()
+
+    def _run(self, direction: Callable[[], None]) -> None:
+        try:
+            direction()
+        finally:
+            with self._changed:
+                self._running -= 1
+                last = not self._running
+            if last:
+                self._client.close()
+                self._server.close()
 
     def cut(self) -> None:
-        _shut(self._client)
-        _shut(self._server)
+        """End both directions. The sockets stay open until both have noticed.
+
+        A number that is given again at once would have the one that reads on take what comes on the next connection.
+        """
+        for end in (self._client, self._server):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
         self._proxy.forget(self)
         with self._changed:
             self._open = 0
@@ -368,9 +387,3 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
         parts.append(part)
         left -= len(part)
     return b"".join(parts)
-
-
-def _shut(each: socket.socket) -> None:
-    with suppress(OSError):
-        each.shutdown(socket.SHUT_RDWR)
-    each.close()

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
 
@@ -12,6 +12,9 @@ class Break(Enum):
 
     BEFORE = "the marker does not arrive"
     AFTER = "the marker arrives and is acted on, but its answer does not arrive"
+
+
+Forward = Callable[[socket.socket, socket.socket, threading.Event], None]
 
 
 class TcpProxy:
@@ -44,10 +47,11 @@ class TcpProxy:
         with self._lock:
             sockets, self._sockets = self._sockets, set()
         for each in sockets:
-            _shut(each)
+            _end(each)
 
     def close(self) -> None:
-        _shut(self._listener)
+        _end(self._listener)
+        self._listener.close()
         self.drop_all()
 
     def _accept(self) -> None:
@@ -75,37 +79,53 @@ class TcpProxy:
             server.close()
             return
         cut = threading.Event()
-        for forward in (self._from_client, self._from_server):
-            threading.Thread(target=forward, args=(client, server, cut), daemon=True).start()
+        running = [self._from_client, self._from_server]
+        for forward in tuple(running):
+            words = (forward, running, client, server, cut)
+            threading.Thread(target=self._run, args=words, daemon=True).start()
+
+    def _run(
+        self,
+        forward: Forward,
+        running: list[Forward],
+        client: socket.socket,
+        server: socket.socket,
+        cut: threading.Event,
+    ) -> None:
+        """One direction. The sockets stay open until the other one has ended, too.
+
+        A number that is given again at once would have the one that reads on take what comes on the next connection.
+        """
+        with suppress(OSError):
+            forward(client, server, cut)
+        _end(client)
+        _end(server)
+        with self._lock:
+            self._sockets -= {client, server}
+            running.remove(forward)
+            last = not running
+        if last:
+            client.close()
+            server.close()
 
     def _from_client(self, client: socket.socket, server: socket.socket, cut: threading.Event) -> None:
-        with suppress(OSError):
-            while data := client.recv(65536):
-                marker = self._marker
-                if marker is not None and marker in data:
-                    self._times -= 1
-                    if not self._times:
-                        self._marker = None
-                    self.broken += 1
-                    if self._how is Break.BEFORE:
-                        break
-                    cut.set()
-                server.sendall(data)
-        self._end(client, server)
+        while data := client.recv(65536):
+            marker = self._marker
+            if marker is not None and marker in data:
+                self._times -= 1
+                if not self._times:
+                    self._marker = None
+                self.broken += 1
+                if self._how is Break.BEFORE:
+                    break
+                cut.set()
+            server.sendall(data)
 
     def _from_server(self, client: socket.socket, server: socket.socket, cut: threading.Event) -> None:
-        with suppress(OSError):
-            while data := server.recv(65536):
-                if cut.is_set():
-                    break
-                client.sendall(data)
-        self._end(client, server)
-
-    def _end(self, *ends: socket.socket) -> None:
-        with self._lock:
-            self._sockets -= set(ends)
-        for each in ends:
-            _shut(each)
+        while data := server.recv(65536):
+            if cut.is_set():
+                break
+            client.sendall(data)
 
 
 @contextmanager
@@ -117,7 +137,7 @@ def proxying(host: str, port: int, *, listen: str = "127.0.0.1") -> Iterator[Tcp
         proxy.close()
 
 
-def _shut(each: socket.socket) -> None:
+def _end(each: socket.socket) -> None:
+    """Whoever reads or writes on it is told, here and at the other end."""
     with suppress(OSError):
         each.shutdown(socket.SHUT_RDWR)
-    each.close()
