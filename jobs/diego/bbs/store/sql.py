@@ -368,6 +368,7 @@ class SqlStore:
                     self._settling = self._settling or not there
                     self._pool.purge()
                     pause = FIRST_PAUSE if there else SETTLE_PAUSE
+                    log.info("store.commit-fate-not-told", cause=_told(error))
                     if time.monotonic() + pause >= end:
                         raise CommitUnknown(f"{_told(cause)}; then {_told(error)}") from error
                     time.sleep(pause)
