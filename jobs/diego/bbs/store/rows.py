@@ -83,12 +83,6 @@ _SHARED = {
 _DYNAMIC: dict[str, int] = dict(metric_tags_pb2.MetricTagValue.DynamicValue.items())
 LARGEST_ENUM = 2**31 - 1
 
-Plain = tuple[Any, ...]
-"""What a row says, in nothing but texts, bytes, numbers and collections of them, so that it can go from one process to
-another: a readable row is much, and one that cannot be read is three things."""
-
-UNREADABLE = 3
-
 _decoder = json.JSONDecoder()
 
 
@@ -140,11 +134,6 @@ def desired_record(columns: Sequence[Any], encryption: Encryption) -> DesiredLRP
     All that may be unreadable is read now; what lists and answers tell of it is made when they first do. A takeover
     has to read everything before it may serve anything, and most of the work is in that form.
     """
-    return desired_of(read_desired(columns, encryption))
-
-
-def read_desired(columns: Sequence[Any], encryption: Encryption) -> Plain:
-    """What a row with DESIRED_COLUMNS says, for `desired_of`."""
     (
         process_guid, domain, log_guid, annotation, instances, memory_mb, disk_mb, rootfs, routes,
         _placement, epoch, index, run_info_text, placement_tags, max_pids, metric_tags, strategy,
@@ -153,14 +142,15 @@ def read_desired(columns: Sequence[Any], encryption: Encryption) -> Plain:
         content = _message(run_info_text, encryption)
         run_info = desired_lrp_pb2.DesiredLRPRunInfo.FromString(content)
     except (Undecodable, DecodeError):
-        return process_guid, domain, True
+        return UnreadableDesired(process_guid, domain, deletable=True)
     try:
         by_router = routes_of(encryption.decrypt(routes).decode())
         if metric_tags:
             wanted = read_wanted_tags(encryption.decrypt(metric_tags))
         else:
             wanted = wanted_metric_tags(run_info.metric_tags)
-        told = {
+        tag = ModificationTag(epoch, index or 0)
+        plain = {
             "process_guid": process_guid,
             "domain": domain,
             "log_guid": log_guid,
@@ -173,27 +163,18 @@ def read_desired(columns: Sequence[Any], encryption: Encryption) -> Plain:
             "update_strategy": strategy or 0,
             "PlacementTags": orjson.loads(placement_tags or "null") or (),
         }
-        DesiredParts(**told)
+        DesiredParts(**plain)
     except (Undecodable, ValueError, TypeError, AttributeError):
-        return process_guid, domain, False
-    return content, told, by_router, wanted, epoch, index or 0
-
-
-def desired_of(plain: Plain) -> DesiredLRP | UnreadableDesired:
-    """The record of what `read_desired` made."""
-    if len(plain) == UNREADABLE:
-        return UnreadableDesired(*plain)
-    content, told, by_router, wanted, epoch, index = plain
-    tag = ModificationTag(epoch, index)
+        return UnreadableDesired(process_guid, domain, deletable=False)
     return DesiredLRP.later(
-        partial(_told, content, told, by_router, wanted, tag),
-        process_guid=told["process_guid"],
-        domain=told["domain"],
-        instances=told["instances"],
+        partial(_told, content, plain, by_router, wanted, tag),
+        process_guid=process_guid,
+        domain=domain,
+        instances=instances,
         tag=tag,
         internal_routes=internal_routes(by_router),
         metric_tags=wanted,
-        update_strategy=told["update_strategy"],
+        update_strategy=strategy or 0,
     )
 
 
@@ -252,56 +233,33 @@ def actual_columns(lrp: ActualLRP, encryption: Encryption) -> tuple[Any, ...]:
 
 def actual_record(columns: Sequence[Any], encryption: Encryption) -> ActualLRP | Identity:
     """The record of a row with ACTUAL_COLUMNS; the identity alone if it cannot be read."""
-    return actual_of(read_actual(columns, encryption))
-
-
-def read_actual(columns: Sequence[Any], encryption: Encryption) -> Plain:
-    """What a row with ACTUAL_COLUMNS says, for `actual_of`."""
     (
         process_guid, index, presence, domain, state, instance_guid, cell_id, placement_error, since, net_info,
         epoch, tag_index, crash_count, crash_reason, internal_routes, metric_tags, routable, zone,
     ) = columns  # fmt: skip
-    Presence(presence)
+    identity = (process_guid, index, Presence(presence))
     try:
-        ActualLRPState(state)
-        return (
-            process_guid, index, intern(domain), presence, state, instance_guid, intern(cell_id),
-            _net_info(_message(net_info, encryption)), _hostnames(internal_routes, encryption),
-            _tags(metric_tags, encryption), bool(routable), intern(zone), crash_count, crash_reason,
-            placement_error, since or 0, epoch, tag_index or 0,
-        )  # fmt: skip
+        return ActualLRP(
+            process_guid=intern(process_guid),
+            index=index,
+            domain=intern(domain),
+            presence=identity[2],
+            state=ActualLRPState(state),
+            instance_guid=instance_guid,
+            cell_id=intern(cell_id),
+            net_info=_net_info(_message(net_info, encryption)),
+            internal_routes=_hostnames(internal_routes, encryption),
+            metric_tags=_tags(metric_tags, encryption),
+            routable=bool(routable),
+            availability_zone=intern(zone),
+            crash_count=crash_count,
+            crash_reason=crash_reason,
+            placement_error=placement_error,
+            since=since or 0,
+            tag=ModificationTag(epoch, tag_index or 0),
+        )
     except (Undecodable, DecodeError, ValueError, TypeError, KeyError, AttributeError):
-        return process_guid, index, presence
-
-
-def actual_of(plain: Plain) -> ActualLRP | Identity:
-    """The record of what `read_actual` made."""
-    if len(plain) == UNREADABLE:
-        process_guid, index, presence = plain
-        return process_guid, index, Presence(presence)
-    (
-        process_guid, index, domain, presence, state, instance_guid, cell_id, net_info, internal_routes,
-        metric_tags, routable, zone, crash_count, crash_reason, placement_error, since, epoch, tag_index,
-    ) = plain  # fmt: skip
-    return ActualLRP(
-        process_guid=intern(process_guid),
-        index=index,
-        domain=domain,
-        presence=Presence(presence),
-        state=ActualLRPState(state),
-        instance_guid=instance_guid,
-        cell_id=cell_id,
-        net_info=net_info,
-        internal_routes=internal_routes,
-        metric_tags=metric_tags,
-        routable=routable,
-        availability_zone=zone,
-        crash_count=crash_count,
-        crash_reason=crash_reason,
-        placement_error=placement_error,
-        since=since,
-        tag=ModificationTag(epoch, tag_index),
-    )
+        return identity
 
 
 def task_columns(task: Task, encryption: Encryption) -> tuple[Any, ...]:
