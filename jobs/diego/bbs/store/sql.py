@@ -359,15 +359,15 @@ class SqlStore:
         log.error("store.commit-fate-unknown", cause=_told(cause))
         end = time.monotonic() + self._settle_seconds
         self._settling = not isinstance(cause, Deadlock)  # whoever said so is there, and tells at once
+        pause = FIRST_PAUSE
         try:
             while True:
                 try:
                     took_place = self._ask_fate(min(self._pool.deadline(), end))
                 except DatabaseError as error:
-                    there = isinstance(error, Deadlock)
-                    self._settling = self._settling or not there
+                    self._settling = self._settling or not isinstance(error, Deadlock)
                     self._pool.purge()
-                    pause = FIRST_PAUSE if there else SETTLE_PAUSE
+                    pause = min(pause * 2, SETTLE_PAUSE)
                     log.info("store.commit-fate-not-told", cause=_told(error))
                     if time.monotonic() + pause >= end:
                         raise CommitUnknown(f"{_told(cause)}; then {_told(error)}") from error
